@@ -1,0 +1,51 @@
+"""The errors that chatgpt2 raises on purpose.
+
+    ChatGPT2Error
+    ├── CorpusError      a dialogue file cannot be read as one (path, line)
+    ├── CheckpointError  a model directory, vocabulary or tokenizer cannot be used
+    ├── ConfigError      an option or a setting is wrong
+    ├── EngineError      a reply cannot be generated
+    ├── StoreError       the session database cannot be used
+    └── AdapterError     a chat platform or its bot failed
+
+Each message is one sentence that a user can act on; `cli` prints it and exits with status 2.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class ChatGPT2Error(Exception):
+    """Root of all errors of this package."""
+
+
+class CorpusError(ChatGPT2Error):
+    """A corpus cannot be read. `path` is the file, `line` the 1-based line (None: the whole file)."""
+
+    def __init__(self, path: Path | str, line: int | None, problem: str) -> None:
+        self.path = Path(path)
+        self.line = line
+        self.problem = problem
+        where = str(path) if line is None else f"{path}, line {line}"
+        super().__init__(f"{where}: {problem}")
+
+
+class CheckpointError(ChatGPT2Error):
+    """A model directory, a vocabulary or a tokenizer is missing, damaged or does not fit."""
+
+
+class ConfigError(ChatGPT2Error):
+    """An option, an environment variable or a setting has a value that cannot work."""
+
+
+class EngineError(ChatGPT2Error):
+    """A reply cannot be generated."""
+
+
+class StoreError(ChatGPT2Error):
+    """The session database cannot be opened, read or written."""
+
+
+class AdapterError(ChatGPT2Error):
+    """A chat platform refused, or its bot cannot run."""
