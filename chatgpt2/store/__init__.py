@@ -1,0 +1,8 @@
+"""Where conversations are kept: sessions and their turns in SQLite or PostgreSQL."""
+
+from __future__ import annotations
+
+from chatgpt2.store.records import Exchange, SessionInfo, SessionKey, StoredTurn
+from chatgpt2.store.sessions import SessionStore
+
+__all__ = ["Exchange", "SessionInfo", "SessionKey", "SessionStore", "StoredTurn"]

@@ -1,0 +1,51 @@
+"""What a database says when it cannot, in words that a user can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import URL
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from chatgpt2.errors import StoreError
+
+# What SQLite says → what to tell. First match wins.
+_SQLITE = (
+    ("file is not a database", "is not a session database; give another with --database"),
+    ("malformed", "is damaged; restore a backup or give another with --database"),
+    ("database or disk is full", "cannot grow: the disk is full"),
+    ("disk i/o error", "cannot be read or written: the disk reports an error (is it full?)"),
+    ("locked", "is locked by another program; try again when it is done"),
+    ("readonly", "is read-only; check the permissions of the file and its folder"),
+    ("read-only", "is read-only; check the permissions of the file and its folder"),
+    ("unable to open", "cannot be opened; check that the folder exists and may be written to"),
+)
+
+
+def plain_name(url: URL) -> str:
+    """How messages call this database: the path of a file, else the URL without its password."""
+    if url.get_backend_name() == "sqlite" and url.database:
+        return url.database
+    return url.render_as_string(hide_password=True)
+
+
+def _explain(error: SQLAlchemyError) -> str:
+    said = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+    for sign, explanation in _SQLITE:
+        if sign in said.lower():
+            return explanation
+    lines = said.strip().splitlines() or [type(error).__name__]
+    return f"cannot be used: {lines[0]}"
+
+
+@contextmanager
+def plain_faults(url: URL) -> Iterator[None]:
+    """Turn the database's errors into StoreError."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise StoreError(f"The session database {plain_name(url)} {_explain(error)}.") from error
+    except OSError as error:  # a server that is not there, a folder that cannot be made
+        reason = error.strerror or str(error)
+        raise StoreError(f"The session database {plain_name(url)} cannot be reached: {reason}.") from error

@@ -1,0 +1,275 @@
+"""Sessions and their turns. An exchange is written in one transaction: whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from sqlalchemy import ColumnElement, and_, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from chatgpt2.dialogue import Dialogue, Turn
+from chatgpt2.store.faults import plain_faults
+from chatgpt2.store.opening import open_engine, read_url
+from chatgpt2.store.records import Exchange, Removal, SessionInfo, SessionKey, StoredTurn
+from chatgpt2.store.tables import sessions, turns
+
+_ACTIVE = turns.c.removed.is_(None)
+_RECORD = [
+    turns.c[name]
+    for name in (
+        *("position", "role", "text", "created", "user_id", "message_id"),
+        *("model", "tokens", "latency", "removed", "removed_why"),
+    )
+]
+
+
+class SessionStore:
+    """All conversations of one database. Open it with `await SessionStore.open(url)`.
+
+    A removed turn (reset, undo, retry) leaves the conversation and stays on record until `delete`.
+    Every method raises StoreError when the database fails.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._writer = engine.execution_options(writes=True)
+
+    @classmethod
+    async def open(cls, url: str) -> Self:
+        """Open, create or migrate the database at `url`."""
+        return cls(await open_engine(read_url(url)))
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def load(self, key: SessionKey) -> Dialogue:
+        """The conversation as it stands; empty for a session that nobody has spoken in."""
+        chosen = (
+            select(turns.c.role, turns.c.text)
+            .join(sessions)
+            .where(_is(key), _ACTIVE)
+            .order_by(turns.c.position)
+        )
+        async with self._read() as db:
+            return Dialogue(tuple(Turn(role, text) for role, text in await db.execute(chosen)))
+
+    async def append(
+        self,
+        key: SessionKey,
+        user_text: str,
+        bot_text: str,
+        *,
+        message_id: str | None = None,
+        user_id: str | None = None,
+        model: str | None = None,
+        tokens: int | None = None,
+        latency: float | None = None,
+    ) -> str:
+        """Store an exchange; return the reply that stands: `bot_text`, or the earlier one when another
+        process has answered the same message meanwhile."""
+        now = datetime.now(UTC)
+        common = {"message_id": message_id, "created": now}
+        said = {**common, "role": "user", "text": user_text, "user_id": user_id}
+        answered = {**common, "role": "bot", "text": bot_text, "model": model, "tokens": tokens}
+        async with self._write() as db:
+            session = await _claim(db, key, now)
+            earlier = await _reply_to(db, session, message_id)
+            if earlier is not None:
+                return earlier
+            await _add(db, session, said, {**answered, "latency": latency})
+        return bot_text
+
+    async def replace_reply(
+        self,
+        key: SessionKey,
+        bot_text: str,
+        *,
+        model: str | None = None,
+        tokens: int | None = None,
+        latency: float | None = None,
+    ) -> None:
+        """Put `bot_text` in the place of the last reply, which stays on record as retried."""
+        now = datetime.now(UTC)
+        answered = {"role": "bot", "text": bot_text, "model": model, "tokens": tokens, "latency": latency}
+        async with self._write() as db:
+            session = await _claim(db, key, now)
+            last = await _last_user_turn(db, session)
+            if last is None:
+                return
+            position, _, message_id = last
+            await _remove(db, session, "retry", now, turns.c.position > position)
+            await _add(db, session, {**answered, "message_id": message_id, "created": now})
+
+    async def clear(self, key: SessionKey) -> int:
+        """Start the conversation over. How many turns left it."""
+        now = datetime.now(UTC)
+        async with self._write() as db:
+            session = await _find(db, key)
+            return 0 if session is None else await _remove(db, session, "reset", now)
+
+    async def undo(self, key: SessionKey) -> Exchange | None:
+        """Take back the last exchange, if there is one."""
+        async with self._write() as db:
+            session = await _find(db, key)
+            last = None if session is None else await _last_user_turn(db, session)
+            if session is None or last is None:
+                return None
+            position, text, message_id = last
+            after = and_(turns.c.session_id == session, turns.c.position > position, _ACTIVE)
+            replies = await db.scalars(select(turns.c.text).where(after).order_by(turns.c.position))
+            exchange = Exchange(text, "\n".join(replies), message_id)
+            await _remove(db, session, "undo", datetime.now(UTC), turns.c.position >= position)
+        return exchange
+
+    async def find_reply(self, key: SessionKey, message_id: str) -> str | None:
+        """The reply that this message got, also when it has left the conversation since."""
+        own = select(sessions.c.id).where(_is(key)).scalar_subquery()
+        async with self._read() as db:
+            return await _reply_to(db, own, message_id)
+
+    async def sessions(self) -> list[SessionInfo]:
+        """Every session, the one last spoken in first."""
+        chosen = (
+            select(
+                *(sessions.c.platform, sessions.c.account, sessions.c.chat, sessions.c.thread),
+                *(sessions.c.created, sessions.c.last_active, sessions.c.title),
+                func.count(turns.c.id).filter(_ACTIVE),
+                func.count(turns.c.id).filter(turns.c.removed.is_not(None)),
+            )
+            .outerjoin(turns)
+            .group_by(sessions.c.id)
+            .order_by(sessions.c.last_active.desc(), sessions.c.id.desc())
+        )
+        async with self._read() as db:
+            return [
+                SessionInfo(SessionKey(*row[:4]), row[4], row[5], row[7], row[8], title=row[6])
+                for row in await db.execute(chosen)
+            ]
+
+    async def record(self, key: SessionKey) -> list[StoredTurn]:
+        """Every turn ever stored in this session, the removed ones too."""
+        chosen = select(*_RECORD).join(sessions).where(_is(key)).order_by(turns.c.position)
+        async with self._read() as db:
+            return [StoredTurn(*row) for row in await db.execute(chosen)]
+
+    async def delete(self, key: SessionKey) -> bool:
+        """Delete a session with all that was said in it. False: there is none."""
+        async with self._write() as db:
+            session = await _find(db, key)
+            if session is None:
+                return False
+            await db.execute(delete(turns).where(turns.c.session_id == session))
+            await db.execute(delete(sessions).where(sessions.c.id == session))
+        return True
+
+    async def settings(self, key: SessionKey) -> dict[str, Any]:
+        """This session's own settings."""
+        async with self._read() as db:
+            return dict(await db.scalar(select(sessions.c.settings).where(_is(key))) or {})
+
+    async def set_settings(self, key: SessionKey, settings: Mapping[str, Any]) -> None:
+        """Replace this session's own settings."""
+        async with self._write() as db:
+            session = await _claim(db, key, datetime.now(UTC))
+            await db.execute(update(sessions).where(sessions.c.id == session).values(settings=dict(settings)))
+
+    @asynccontextmanager
+    async def _read(self) -> AsyncIterator[AsyncConnection]:
+        with plain_faults(self._engine.url):
+            async with self._engine.connect() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def _write(self) -> AsyncIterator[AsyncConnection]:
+        with plain_faults(self._engine.url):
+            async with self._writer.begin() as connection:
+                yield connection
+
+
+def _is(key: SessionKey) -> ColumnElement[bool]:
+    return and_(
+        sessions.c.platform == key.platform,
+        sessions.c.account == key.account,
+        sessions.c.chat == key.chat,
+        sessions.c.thread == key.thread,
+    )
+
+
+async def _find(db: AsyncConnection, key: SessionKey) -> int | None:
+    """The session's row, locked until the transaction ends: who writes to one session writes in turn.
+    (SQLite has one lock for the whole file and leaves out FOR UPDATE.)"""
+    found: int | None = await db.scalar(select(sessions.c.id).where(_is(key)).with_for_update())
+    return found
+
+
+async def _claim(db: AsyncConnection, key: SessionKey, now: datetime) -> int:
+    """The session's row, made when it is not there, and marked as active now."""
+    session = await _find(db, key)
+    if session is None:
+        session = await _create(db, key, now)
+    await db.execute(update(sessions).where(sessions.c.id == session).values(last_active=now))
+    return session
+
+
+async def _create(db: AsyncConnection, key: SessionKey, now: datetime) -> int:
+    row = {"platform": key.platform, "account": key.account, "chat": key.chat, "thread": key.thread}
+    new = insert(sessions).values(**row, settings={}, created=now, last_active=now)
+    try:
+        async with db.begin_nested():
+            made: int = (await db.execute(new.returning(sessions.c.id))).scalar_one()
+            return made
+    except IntegrityError:  # PostgreSQL: another process made it between our look and our insert
+        session = await _find(db, key)
+        if session is None:
+            raise
+        return session
+
+
+async def _add(db: AsyncConnection, session: int, *rows: Mapping[str, Any]) -> None:
+    highest = select(func.coalesce(func.max(turns.c.position), -1)).where(turns.c.session_id == session)
+    position = (await db.execute(highest)).scalar_one() + 1
+    for offset, row in enumerate(rows):
+        await db.execute(insert(turns).values(**row, session_id=session, position=position + offset))
+
+
+async def _remove(
+    db: AsyncConnection, session: int, why: Removal, now: datetime, *which: ColumnElement[bool]
+) -> int:
+    chosen = update(turns).where(turns.c.session_id == session, _ACTIVE, *which)
+    return (await db.execute(chosen.values(removed=now, removed_why=why))).rowcount
+
+
+async def _last_user_turn(db: AsyncConnection, session: int) -> tuple[int, str, str | None] | None:
+    chosen = (
+        select(turns.c.position, turns.c.text, turns.c.message_id)
+        .where(turns.c.session_id == session, turns.c.role == "user", _ACTIVE)
+        .order_by(turns.c.position.desc())
+        .limit(1)
+    )
+    row = (await db.execute(chosen)).one_or_none()
+    return None if row is None else (row[0], row[1], row[2])
+
+
+async def _reply_to(
+    db: AsyncConnection, session: int | ColumnElement[Any], message_id: str | None
+) -> str | None:
+    if message_id is None:
+        return None
+    chosen = (
+        select(turns.c.text)
+        .where(turns.c.session_id == session, turns.c.message_id == message_id, turns.c.role == "bot")
+        .order_by(turns.c.position.desc())
+        .limit(1)
+    )
+    found: str | None = await db.scalar(chosen)
+    return found
