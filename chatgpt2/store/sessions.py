@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -37,6 +38,9 @@ class SessionStore:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._writer = engine.execution_options(writes=True)
+        # SQLite makes a waiting writer sleep and look again; our own writers can be woken in turn.
+        single = engine.dialect.name == "sqlite"
+        self._one_writer = asyncio.Lock() if single else nullcontext()
 
     @classmethod
     async def open(cls, url: str) -> Self:
@@ -192,7 +196,7 @@ class SessionStore:
     @asynccontextmanager
     async def _write(self) -> AsyncIterator[AsyncConnection]:
         with plain_faults(self._engine.url):
-            async with self._writer.begin() as connection:
+            async with self._one_writer, self._writer.begin() as connection:
                 yield connection
 
 

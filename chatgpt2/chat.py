@@ -1,0 +1,262 @@
+"""One turn in, one turn out: the conversation that every front end has with the model."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, cast
+from weakref import WeakValueDictionary
+
+from chatgpt2.dialogue import Dialogue, Turn
+from chatgpt2.engine.base import Engine, SamplingParams, Step
+from chatgpt2.errors import ConfigError
+from chatgpt2.store import Exchange, SessionKey, SessionStore
+
+# What a session may set for itself. The other fields of SamplingParams belong to the program.
+SETTINGS: Mapping[str, type[int] | type[float]] = {
+    "temperature": float,
+    "top_k": int,
+    "top_p": float,
+    "repetition_penalty": float,
+    "no_repeat_ngram": int,
+    "max_new_tokens": int,
+    "seed": int,
+}
+SPEECHLESS = "嗯……我一时不知道说什么好，换个话题聊聊吧。"
+
+_ATTEMPTS = 3  # to get a reply that is not blank
+_SMALLEST_ROOM = 4  # tokens: [CLS], a word, [SEP]
+
+
+class Decoder(Protocol):
+    """Ids of one reply in, whole characters out."""
+
+    def push(self, ids: Iterable[int]) -> str: ...
+    def finish(self) -> str: ...
+
+
+class ChatCodec(Protocol):
+    """What a codec must do to be talked through."""
+
+    @property
+    def window(self) -> int: ...
+    @property
+    def stop_ids(self) -> tuple[int, ...]: ...
+    def prompt(self, dialogue: Dialogue, room: int, opening: Sequence[Turn] = ()) -> list[int]: ...
+    def decoder(self) -> Decoder: ...
+
+
+@dataclass(slots=True)
+class _Reply:
+    """A reply in the making."""
+
+    text: str = ""
+    tokens: int = 0
+    began: float = 0.0
+
+    def facts(self, model: str | None) -> dict[str, Any]:
+        """What is stored beside the text."""
+        return {"model": model, "tokens": self.tokens, "latency": time.monotonic() - self.began}
+
+
+class ChatService:
+    """Answers in sessions: in order within each, many at once.
+
+    A turn is stored when its reply is finished, whole or not at all. Streams give the full text so far; the
+    last value is the final text, and it is given only after it has been stored.
+
+    defaults    sampling where neither `overrides` nor the session says otherwise
+    opening     turns set before every prompt (a persona); they are not part of the record
+    overrides   settings that win over those of a session (options of a command line)
+    model       which model answers, for the record
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        codec: ChatCodec,
+        store: SessionStore,
+        defaults: SamplingParams | None = None,
+        opening: Sequence[Turn] = (),
+        *,
+        overrides: Mapping[str, Any] | None = None,
+        model: str | None = None,
+    ) -> None:
+        self._engine = engine
+        self._codec = codec
+        self._store = store
+        self._defaults = defaults or SamplingParams()
+        self._opening = tuple(opening)
+        self._overrides = dict(overrides or {})
+        self._model = model
+        self._locks: WeakValueDictionary[SessionKey, asyncio.Lock] = WeakValueDictionary()
+        self._check(self._overrides)
+
+    async def stream(
+        self, session: SessionKey, text: str, message_id: str | None = None, user: str | None = None
+    ) -> AsyncGenerator[str]:
+        """Answer `text`. A message id that has been answered before gets the same answer again.
+
+        Closing the iterator (or cancelling its task) stops the engine, and nothing is stored.
+        """
+        said = _clean(text)
+        if not said:
+            raise ConfigError("The message is empty: there is nothing to answer.")
+        async with self._lock(session):
+            earlier = None if message_id is None else await self._store.find_reply(session, message_id)
+            if earlier is not None:
+                yield earlier
+                return
+            dialogue = (await self._store.load(session)).say("user", said)
+            reply = _Reply(began=time.monotonic())
+            async with aclosing(self._generate(session, dialogue, reply)) as texts:
+                async for so_far in texts:
+                    yield so_far
+            facts = reply.facts(self._model)
+            yield await self._store.append(
+                session, said, reply.text, message_id=message_id, user_id=user, **facts
+            )
+
+    async def reply(
+        self, session: SessionKey, text: str, message_id: str | None = None, user: str | None = None
+    ) -> str:
+        """The whole answer to `text`."""
+        final = ""
+        async for so_far in self.stream(session, text, message_id, user):
+            final = so_far
+        return final
+
+    async def retry(self, session: SessionKey) -> AsyncGenerator[str]:
+        """Answer the last message anew; the old reply stands until the new one is finished."""
+        async with self._lock(session):
+            dialogue = _until_last_question(await self._store.load(session))
+            if not dialogue.turns:
+                raise ConfigError("There is nothing to answer again: the conversation is empty.")
+            reply = _Reply(began=time.monotonic())
+            async with aclosing(self._generate(session, dialogue, reply, again=True)) as texts:
+                async for so_far in texts:
+                    yield so_far
+            await self._store.replace_reply(session, reply.text, **reply.facts(self._model))
+            yield reply.text
+
+    async def undo(self, session: SessionKey) -> Exchange | None:
+        """Take back the last message and its reply."""
+        async with self._lock(session):
+            return await self._store.undo(session)
+
+    async def reset(self, session: SessionKey) -> int:
+        """Start over. How many turns left the conversation; they stay on record."""
+        async with self._lock(session):
+            return await self._store.clear(session)
+
+    async def history(self, session: SessionKey) -> Dialogue:
+        """The conversation as it stands."""
+        return await self._store.load(session)
+
+    async def sampling(self, session: SessionKey) -> SamplingParams:
+        """How replies in this session are chosen."""
+        own = {key: value for key, value in (await self._store.settings(session)).items() if key in SETTINGS}
+        return replace(self._defaults, **{**own, **self._overrides})
+
+    async def set(self, session: SessionKey, key: str, value: str | float | None) -> SamplingParams:
+        """Change one setting of a session; None goes back to the default."""
+        name = _known(key.strip().lower().replace("-", "_"))
+        own = await self._store.settings(session)
+        own.pop(name, None)
+        if value is not None:
+            own[name] = _number(name, value)
+            self._check(own)
+        await self._store.set_settings(session, own)
+        self._overrides.pop(name, None)  # what a person sets last wins over the command line
+        return await self.sampling(session)
+
+    async def _generate(
+        self, session: SessionKey, dialogue: Dialogue, reply: _Reply, again: bool = False
+    ) -> AsyncGenerator[str]:
+        """Yield the growing text and leave the whole in `reply`; a blank reply is generated again."""
+        params = await self.sampling(session)
+        params = replace(params, stop_ids=params.stop_ids or self._codec.stop_ids, n=1)
+        prompt = self._codec.prompt(dialogue, self._room(params), self._opening)
+        for attempt in range(_ATTEMPTS):
+            async with aclosing(self._attempt(prompt, _vary(params, attempt, again), reply)) as texts:
+                async for so_far in texts:
+                    yield so_far
+            if reply.text:
+                return
+        reply.text = SPEECHLESS
+
+    async def _attempt(self, prompt: list[int], params: SamplingParams, reply: _Reply) -> AsyncGenerator[str]:
+        decoder, raw = self._codec.decoder(), ""
+        reply.text, reply.tokens = "", 0
+        # A generator, for it can be closed; the protocol says iterator, as one does for generator methods.
+        steps = cast("AsyncGenerator[Step]", self._engine.generate(prompt, params))
+        async with aclosing(steps):
+            async for step in steps:
+                reply.tokens += len(step.ids)
+                raw += decoder.push(step.ids)
+                if raw.strip() != reply.text:
+                    reply.text = raw.strip()
+                    yield reply.text
+        reply.text = (raw + decoder.finish()).strip()
+
+    def _room(self, params: SamplingParams) -> int:
+        room = self._codec.window - params.max_new_tokens
+        if room < _SMALLEST_ROOM:
+            most = self._codec.window - _SMALLEST_ROOM
+            raise ConfigError(
+                f"max_new_tokens is {params.max_new_tokens}: this model's window allows {most} at most."
+            )
+        return room
+
+    def _check(self, settings: Mapping[str, Any]) -> None:
+        checked: dict[str, Any] = {key: _number(_known(key), settings[key]) for key in settings}
+        self._room(replace(self._defaults, **checked))
+
+    def _lock(self, session: SessionKey) -> asyncio.Lock:
+        """One lock for each session that someone is using; it goes when nobody holds or awaits it."""
+        lock = self._locks.get(session)
+        if lock is None:
+            lock = self._locks[session] = asyncio.Lock()
+        return lock
+
+
+def _vary(params: SamplingParams, attempt: int, again: bool) -> SamplingParams:
+    """A further attempt must not come out as the one before: another seed, and no greedy choice."""
+    if attempt == 0 and not again:
+        return params
+    seed = None if again or params.seed is None else params.seed + attempt
+    return replace(params, seed=seed, temperature=params.temperature or SamplingParams().temperature)
+
+
+def _until_last_question(dialogue: Dialogue) -> Dialogue:
+    """The dialogue up to the last user turn, ready to be answered."""
+    turns = dialogue.turns
+    while turns and turns[-1].role != "user":
+        turns = turns[:-1]
+    return Dialogue(turns)
+
+
+def _clean(text: str) -> str:
+    """Text that every database takes: no NUL, no half of a surrogate pair."""
+    return text.replace("\x00", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace").strip()
+
+
+def _known(name: str) -> str:
+    if name not in SETTINGS:
+        raise ConfigError(f"There is no setting {name!r}: choose from {', '.join(SETTINGS)}.")
+    return name
+
+
+def _number(name: str, value: str | float) -> int | float:
+    kind = SETTINGS[name]
+    try:
+        number = kind(value)
+    except (ValueError, OverflowError) as error:
+        what = "a whole number" if kind is int else "a number"
+        raise ConfigError(f"{name} is {value!r}: it must be {what}.") from error
+    if kind is int and not 0 <= number < 2**63:
+        raise ConfigError(f"{name} is {number}: it must be 0 or more, and below 2**63.")
+    return number
