@@ -5,12 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.talking import Letters, Scripted
 
 from chatgpt2.chat import SPEECHLESS, ChatService
 from chatgpt2.dialogue import Dialogue, Turn
@@ -20,54 +21,6 @@ from chatgpt2.store import Exchange, SessionKey, SessionStore
 
 KEY = SessionKey("terminal", chat="default")
 OTHER = SessionKey("terminal", chat="other")
-
-
-class Letters:
-    """A codec whose ids are code points, and whose prompt is every text joined by "|"."""
-
-    window = 1000
-    stop_ids = (0,)
-
-    def prompt(self, dialogue: Dialogue, room: int, opening: Sequence[Turn] = ()) -> list[int]:
-        texts = [turn.text for turn in (*opening, *dialogue.turns)]
-        return [ord(letter) for letter in "|".join(texts)][-room:]
-
-    def decoder(self) -> Letters:
-        return self
-
-    def push(self, ids: Iterable[int]) -> str:
-        return "".join(map(chr, ids))
-
-    def finish(self) -> str:
-        return ""
-
-
-class Scripted:
-    """An engine that gives one reply after another, a letter a step, and remembers what it was asked."""
-
-    def __init__(self, *replies: str) -> None:
-        self.replies = list(replies)
-        self.asked: list[tuple[str, SamplingParams]] = []
-        self.running = 0
-        self.most = 0
-        self.pause: asyncio.Event | None = None
-
-    async def generate(self, prompt_ids: Sequence[int], params: SamplingParams) -> AsyncGenerator[Step]:
-        self.asked.append(("".join(map(chr, prompt_ids)), params))
-        reply = self.replies.pop(0) if self.replies else f"答{len(self.asked)}"
-        self.running += 1
-        self.most = max(self.most, self.running)
-        try:
-            for letter in reply:
-                await asyncio.sleep(0)
-                yield Step([ord(letter)])
-                if self.pause is not None:
-                    await self.pause.wait()
-            yield Step([], "stop")
-        finally:
-            self.running -= 1
-
-    async def close(self) -> None: ...
 
 
 @pytest.fixture
@@ -302,9 +255,11 @@ async def test_options_that_cannot_work(store: SessionStore) -> None:
 KILLED = """
 import asyncio, sys
 sys.path.insert(0, sys.argv[2])
-from test_chat import KEY, Letters, Scripted
+from fakes.talking import Letters, Scripted
 from chatgpt2.chat import ChatService
-from chatgpt2.store import SessionStore
+from chatgpt2.store import SessionKey, SessionStore
+
+KEY = SessionKey("terminal", chat="default")
 
 async def main():
     engine = Scripted("你好呀", "在的", "说到一半就")

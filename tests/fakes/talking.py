@@ -1,0 +1,57 @@
+"""A codec and an engine that need no model."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Sequence
+
+from chatgpt2.dialogue import Dialogue, Turn
+from chatgpt2.engine.base import SamplingParams, Step
+
+
+class Letters:
+    """A codec whose ids are code points, and whose prompt is every text joined by "|"."""
+
+    window = 1000
+    stop_ids = (0,)
+
+    def prompt(self, dialogue: Dialogue, room: int, opening: Sequence[Turn] = ()) -> list[int]:
+        texts = [turn.text for turn in (*opening, *dialogue.turns)]
+        return [ord(letter) for letter in "|".join(texts)][-room:]
+
+    def decoder(self) -> Letters:
+        return self
+
+    def push(self, ids: Iterable[int]) -> str:
+        return "".join(map(chr, ids))
+
+    def finish(self) -> str:
+        return ""
+
+
+class Scripted:
+    """An engine that gives one reply after another, a letter a step, and remembers what it was asked."""
+
+    def __init__(self, *replies: str) -> None:
+        self.replies = list(replies)
+        self.asked: list[tuple[str, SamplingParams]] = []
+        self.running = 0
+        self.most = 0
+        self.pause: asyncio.Event | None = None
+
+    async def generate(self, prompt_ids: Sequence[int], params: SamplingParams) -> AsyncGenerator[Step]:
+        self.asked.append(("".join(map(chr, prompt_ids)), params))
+        reply = self.replies.pop(0) if self.replies else f"答{len(self.asked)}"
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            for letter in reply:
+                await asyncio.sleep(0)
+                yield Step([ord(letter)])
+                if self.pause is not None:
+                    await self.pause.wait()
+            yield Step([], "stop")
+        finally:
+            self.running -= 1
+
+    async def close(self) -> None: ...
