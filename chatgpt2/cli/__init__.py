@@ -1,0 +1,143 @@
+"""The command line: options become objects, objects run. Nothing here imports torch until a command needs it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+
+from chatgpt2 import __version__
+from chatgpt2.cli.home import data_folder
+from chatgpt2.errors import ChatGPT2Error, ConfigError
+
+# name -> (module:object, what `chatgpt2 --help` says), so that --help imports no command.
+COMMANDS = {
+    "train-dialog": ("train:train_dialog", "Train or fine-tune a model on dialogues."),
+    "chat": ("chat:chat", "Talk to a model in the terminal."),
+    "sessions": ("sessions:sessions", "List, show or delete kept conversations."),
+    "corpus": ("corpus:corpus", "Check a corpus before training on it."),
+    "init-corpus": ("corpus:init_corpus", "Write the bundled Chinese corpus to a folder."),
+    "vocabulary": ("vocabulary:vocabulary", "Build or look at a vocabulary."),
+    "model": ("model:model", "Work on a model directory."),
+    "doctor": ("doctor:doctor", "Say what works on this machine and what to fix."),
+}
+
+
+class Lazy(click.Group):
+    """A group that imports a command only when it runs, and turns foreseen errors into one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, name = COMMANDS[cmd_name][0].split(":")
+        command = getattr(importlib.import_module(f"chatgpt2.cli.{module}"), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            import difflib
+
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f" Did you mean {near[0]}?" if near else " `chatgpt2 --help` lists the commands."
+            raise click.UsageError(error.message + hint, ctx) from error
+
+
+def _settings(config: Path | None) -> dict[str, Any]:
+    """The TOML file as click's default map: a table for each command, a key for each option."""
+    path = config or data_folder() / "chatgpt2.toml"
+    if config is None and not path.exists():
+        return {}
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"--config {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    for table, values in raw.items():
+        if table not in COMMANDS or not isinstance(values, dict):
+            raise ConfigError(f"{path}: [{table}] is no command; tables are named {', '.join(COMMANDS)}")
+    return {name: _check_keys(path, name, values) for name, values in raw.items()}
+
+
+def _check_keys(path: Path, name: str, values: dict[str, Any]) -> dict[str, Any]:
+    # Importing a command costs time, so only the one that runs is checked (by its arguments' presence).
+    if name not in sys.argv[1:]:
+        return values
+    command = Lazy("chatgpt2").get_command(click.Context(click.Group()), name)
+    assert command is not None
+    if isinstance(command, click.Group):
+        return values
+    known = {p.name: p for p in command.params}
+    renamed = {key.replace("-", "_"): value for key, value in values.items()}
+    for key in renamed:
+        if key not in known:
+            options = ", ".join(sorted(k.replace("_", "-") for k in known if k))
+            raise ConfigError(f"{path}, [{name}]: no option {key.replace('_', '-')}; there are {options}")
+    return renamed
+
+
+@click.group(cls=Lazy, context_settings={"auto_envvar_prefix": "CHATGPT2", "help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="chatgpt2")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="TOML file of defaults [default: chatgpt2.toml in the data folder].",
+)
+@click.pass_context
+def cli(ctx: click.Context, config: Path | None) -> None:
+    """From a Chinese dialogue corpus to a bot that talks.
+
+    Start with `chatgpt2 train-dialog CORPUS`, then `chatgpt2 chat`.
+
+    A flag beats the environment (CHATGPT2_CHAT_TEMPERATURE=0.7), which beats the TOML file.
+    """
+    ctx.default_map = _settings(config)
+
+
+def main() -> None:
+    """Run the command line; the console script and `python -m chatgpt2`."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # A Chinese reply must not crash a Windows console or a C locale.
+            stream.reconfigure(errors="replace", **({} if stream.isatty() else {"encoding": "utf-8"}))
+    try:
+        cli.main(standalone_mode=False)
+    except ChatGPT2Error as error:
+        _fail(str(error), 2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Stopped.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader (head, less) has gone; nothing is wrong, but Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except Exception as error:  # the last line of defence: a user gets a sentence, not a traceback
+        if os.environ.get("CHATGPT2_DEBUG"):
+            raise
+        name = type(error).__name__
+        _fail(f"unexpected {name}: {error} (this is a bug; CHATGPT2_DEBUG=1 shows where)", 1)
+
+
+def _fail(message: str, status: int) -> None:
+    click.echo(click.style("Error: ", fg="red") + message, err=True)
+    sys.exit(status)
