@@ -14,6 +14,7 @@ from typing import BinaryIO, TextIO
 from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
+from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import FormattedText
 from prompt_toolkit.history import FileHistory, InMemoryHistory
 from prompt_toolkit.input import Input
@@ -53,8 +54,8 @@ class Terminal:
             history.parent.mkdir(parents=True, exist_ok=True)
         self._prompt: PromptSession[str] = PromptSession(
             history=InMemoryHistory() if history is None else FileHistory(str(history)),
-            complete_while_typing=True,
-            reserve_space_for_menu=0,
+            # Only a command makes room for the menu below it; else the prompt would stand above blank rows.
+            complete_while_typing=Condition(lambda: _begins_command(self._prompt.default_buffer.text)),
             style=_STYLE,
             input=input,
             output=output,
@@ -176,6 +177,10 @@ def count_rows(text: str, columns: int) -> int:
     return rows
 
 
+def _begins_command(text: str) -> bool:
+    return text.startswith(("/", "／"))
+
+
 class _Commands(Completer):
     """Completes /commands, in any of their names, on the first word only."""
 
@@ -184,7 +189,7 @@ class _Commands(Completer):
 
     def get_completions(self, document: Document, event: CompleteEvent) -> Iterable[Completion]:
         typed = document.text_before_cursor
-        if typed[:1] not in ("/", "／") or " " in typed or "\n" in typed:
+        if not _begins_command(typed) or " " in typed or "\n" in typed:
             return
         for word, meaning in self._words.items():
             if word.startswith(typed[1:].lower()):

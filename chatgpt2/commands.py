@@ -33,21 +33,21 @@ class Order:
 
 SHARED = (
     Command("help", ("帮助",), "", "显示这份说明"),
-    Command("reset", ("重置", "清空"), "", "忘掉前面的话，重新开始（记录仍保留）"),
+    Command("reset", ("重置", "清空"), "", "重新开始，前面的话只留在记录里"),
     Command("undo", ("撤销", "撤回"), "", "撤回上一句和它的回答"),
     Command("retry", ("重试", "重答"), "", "重新回答上一句"),
     Command("history", ("历史", "记录"), "", "看看都说了什么"),
-    Command("set", ("设置",), "名称 值", "查看或修改回答的方式，如 /set temperature 0.7"),
+    Command("set", ("设置",), "名称 值", "查看或修改设置，如 /set top_k 5"),
 )
 
 _MEANINGS = {
-    "temperature": "随机程度，0 到 10，0 表示每次都选最可能的字",
-    "top_k": "只从最可能的几个字里选，0 表示不限",
-    "top_p": "只从概率合计到此为止的字里选，大于 0，最大 1",
-    "repetition_penalty": "少说重复的话，大于 0，最大 10，1 表示不管",
-    "no_repeat_ngram": "不许连着几个字与前面重复，0 表示不管",
+    "temperature": "随机程度，0 到 10；0 是每次都选最可能的字",
+    "top_k": "从最可能的多少个字里选；0 不限",
+    "top_p": "从概率合计多少的字里选，大于 0，最大 1",
+    "repetition_penalty": "少重复，大于 0，最大 10；1 不管",
+    "no_repeat_ngram": "不许连着多少个字重复；0 不管",
     "max_new_tokens": "一次最多说多少字，从 1 到模型的长度",
-    "seed": "随机种子，整数；同样的种子得到同样的回答",
+    "seed": "随机种子，整数；种子相同，回答也相同",
 }
 _BACK_TO_DEFAULT = ("默认", "default", "none")
 
@@ -88,7 +88,7 @@ def _help(commands: Sequence[Command]) -> str:
     for each in commands:
         usage = f"/{each.name} {each.argument}".rstrip()
         names = " ".join(f"/{alias}" for alias in each.aliases)
-        lines.append(f"{usage}{_gap(usage, 18)}{names}{_gap(names, 14)}{each.meaning}")
+        lines.append(f"{usage}{_gap(usage, 16)}{names}{_gap(names, 14)}{each.meaning}")
     return "\n".join(["可以直接说话，也可以用这些命令：", *(f"  {line}" for line in lines)])
 
 

@@ -22,8 +22,13 @@ from chatgpt2.cli.home import default_database_url
 @click.option("--no-repeat-ngram", type=int, help="Never say the same n tokens in a row twice; 0: off.")
 @click.option("--max-new-tokens", type=int, help="The longest reply.")
 @click.option("--seed", type=int, help="The same seed gives the same reply.")
-@click.option("--database", metavar="URL", help="Where sessions are kept. [default: in the data folder]")
-@click.option("--device", default="cpu", show_default=True, help="Where the model runs: cpu, cuda, …")
+@click.option(
+    "--database",
+    metavar="URL",
+    envvar="CHATGPT2_DATABASE",
+    help="Where sessions are kept. [default: in the data folder]",
+)
+@click.option("--device", default="auto", show_default=True, help="Where the model runs: cpu, cuda, cuda:1 …")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads. [default: all cores]")
 def chat(
     model: str | None,
@@ -59,9 +64,19 @@ def _model(given: str | None) -> tuple[str, bool]:
 
     if given is not None:
         return given, False
-    found: Path | None = latest_model()
+    found = latest_model()
     if found is None:
         raise CheckpointError(
             "No model has been trained here yet: run `chatgpt2 train-dialog CORPUS`, or give --model DIR."
         )
-    return str(found), True
+    if not found.is_dir():
+        raise CheckpointError(
+            f"The latest model, {found}, is gone: give --model DIR, or run `chatgpt2 train-dialog CORPUS`."
+        )
+    return _short(found), True
+
+
+def _short(path: Path) -> str:
+    """The path as one would type it here."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

@@ -15,7 +15,7 @@ from chatgpt2.store import SessionKey, SessionStore
 COMMANDS = (
     *SHARED,
     Command("session", ("会话",), "名称", "换到另一个会话（没有就新开）"),
-    Command("quit", ("退出", "离开", "exit"), "", "离开"),
+    Command("quit", ("退出", "exit"), "", "离开"),
 )
 WORDS = {name: each.meaning for each in COMMANDS for name in (each.name, *each.aliases)}
 

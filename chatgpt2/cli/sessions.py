@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 _database = click.option(
-    "--database", metavar="URL", help="Where sessions are kept. [default: in the data folder]"
+    "--database",
+    metavar="URL",
+    envvar="CHATGPT2_DATABASE",
+    help="Where sessions are kept. [default: in the data folder]",
 )
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 

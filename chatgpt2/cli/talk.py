@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import io
+import hashlib
+import json
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from chatgpt2.bots.terminal import Terminal, answer_lines, last
 from chatgpt2.cli.home import data_folder
+from chatgpt2.dialogue import Dialogue
 from chatgpt2.engine.base import Engine, SamplingParams
 
 # Imported only when the welcome is on the screen: the database's library takes half a second, torch two.
@@ -49,8 +51,6 @@ async def talk(options: Talk, once: str | None) -> None:
 async def _talk_plainly(options: Talk, once: str | None) -> None:
     # Reading a pipe blocks the loop, which has nothing else to do; so Ctrl-C must not wait for the loop.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # for a character that the console's encoding lacks
     if options.latest:
         click.echo(_which_model(options), err=True)
     async with _opened(options) as (conversation, loading):
@@ -113,16 +113,27 @@ async def _serve(options: Talk, store: SessionStore, engines: list[Engine]) -> C
 
     engine, checkpoint = await asyncio.to_thread(_load, options)
     engines.append(engine)
-    card = checkpoint.card
     return ChatService(
         engine,
         checkpoint.codec,
         store,
-        SamplingParams(**card.sampling),
-        card.opening,
+        _defaults(checkpoint.card.sampling),
+        Dialogue.of(checkpoint.card.opening).turns,
         overrides=options.sampling,
-        model=card.vocabulary_hash,
+        model=_fingerprint(checkpoint),
     )
+
+
+def _defaults(sampling: Mapping[str, Any]) -> SamplingParams:
+    """The model's own settings; those that this version does not know are left out."""
+    known = {each.name for each in fields(SamplingParams)}
+    return SamplingParams(**{name: value for name, value in sampling.items() if name in known})
+
+
+def _fingerprint(checkpoint: Checkpoint) -> str:
+    """Which training a reply came from: the name alone is soon another model's."""
+    facts = json.dumps(asdict(checkpoint.card), sort_keys=True, default=str)
+    return f"{checkpoint.name}@{hashlib.sha256(facts.encode()).hexdigest()[:12]}"
 
 
 def _load(options: Talk) -> tuple[Engine, Checkpoint]:
@@ -133,7 +144,7 @@ def _load(options: Talk) -> tuple[Engine, Checkpoint]:
 
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    checkpoint = load_checkpoint(options.model, device=options.device)
-    codec = checkpoint.codec
-    engine = PyTorchEngine(checkpoint.model, banned_ids=codec.banned_ids, pad_id=codec.pad_id)
-    return engine, checkpoint
+    device = "cuda" if options.device == "auto" and torch.cuda.is_available() else options.device
+    checkpoint = load_checkpoint(options.model, device="cpu" if device == "auto" else device)
+    banned, pad = checkpoint.banned_ids, checkpoint.codec.pad_id
+    return PyTorchEngine(checkpoint.model, banned_ids=banned, pad_id=pad), checkpoint

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from prompt_toolkit.input import create_pipe_input
+from prompt_toolkit.output import DummyOutput
+
+from chatgpt2.bots.terminal import Terminal
+from chatgpt2.checkpoint import Card
+from chatgpt2.cli import talk
+from chatgpt2.cli.chat import chat
+from chatgpt2.cli.conversation import Conversation, terminal_key
+from chatgpt2.cli.home import note_latest
+from chatgpt2.cli.sessions import sessions
+from chatgpt2.errors import ChatGPT2Error, CheckpointError, ConfigError, EngineError
+from chatgpt2.store import SessionKey, SessionStore
+
+sys.path.append(str(Path(__file__).parents[1]))
+from fakes.talking import Letters, Scripted
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CHATGPT2_HOME", str(tmp_path))
+    monkeypatch.delenv("CHATGPT2_DATABASE", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[talk.Talk, Scripted]]:
+    """Models that need no torch; what was loaded, in order."""
+    models: list[tuple[talk.Talk, Scripted]] = []
+
+    def load(options: talk.Talk) -> tuple[Any, Any]:
+        if options.model == "broken":
+            raise CheckpointError("broken is not a model directory.")
+        models.append((options, Scripted()))
+        card = Card(sampling={"top_k": 7, "of_a_later_version": 1})
+        return models[-1][1], SimpleNamespace(codec=Letters(), card=card, name="小智")
+
+    monkeypatch.setattr(talk, "_load", load)
+    return models
+
+
+def run(*arguments: str, command: Any = chat, stdin: str | bytes = "") -> Result:
+    """Run a command; what the program's own main would print as an error is raised."""
+    result = CliRunner().invoke(command, arguments, input=stdin)
+    if isinstance(result.exception, ChatGPT2Error):
+        raise result.exception
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
+    return result
+
+
+@pytest.mark.usefixtures("loaded")
+def test_once_prints_just_the_reply_and_keeps_the_turn() -> None:
+    result = run("--model", "m", "--once", "你好")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "答1\n", "")
+    run("--model", "m", "--once", "/help")
+    shown = json.loads(run("show", "default", "--json", command=sessions).stdout)
+    assert [turn["text"] for turn in shown["record"]] == ["你好", "答1", "/help", "答1"]
+    assert shown["record"][1]["model"].startswith("小智@")
+
+
+def test_each_line_of_a_pipe_gets_a_line(loaded: list[tuple[talk.Talk, Scripted]]) -> None:
+    result = run("--model", "m", "--session", "管道", stdin="一\n\n二\n/undo\n三\n")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == ["答1", "答2", "已撤回「二」和它的回答。", "答3"]
+    assert [prompt for prompt, _ in loaded[0][1].asked] == ["一", "一|答1|二", "一|答1|三"]
+
+
+def test_the_latest_model_is_taken_and_said(loaded: list[tuple[talk.Talk, Scripted]], home: Path) -> None:
+    (home / "models").mkdir()
+    note_latest(home / "models")
+    result = run("--once", "你好")
+    assert result.stdout == "答1\n"
+    assert result.stderr == f"模型：{home / 'models'}（最近训练的）\n"
+    assert loaded[0][0].model == str(home / "models")
+
+
+def test_without_any_model_it_says_how_to_make_one(home: Path) -> None:
+    with pytest.raises(CheckpointError, match="run `chatgpt2 train-dialog CORPUS`"):
+        run("--once", "你好")
+    note_latest(home / "gone")
+    with pytest.raises(CheckpointError, match=r"gone, is gone: give --model DIR"):
+        run("--once", "你好")
+
+
+@pytest.mark.usefixtures("loaded")
+def test_a_model_that_does_not_load() -> None:
+    with pytest.raises(CheckpointError, match="broken is not a model directory"):
+        run("--model", "broken", "--once", "你好")
+    with pytest.raises(CheckpointError, match="broken is not a model directory"):
+        run("--model", "broken", stdin="你好\n")
+
+
+def test_sampling_flag_then_session_then_model(loaded: list[tuple[talk.Talk, Scripted]]) -> None:
+    run("--model", "m", stdin="一\n/set top_k 5\n二\n")
+    run("--model", "m", "--top-k", "3", "--max-new-tokens", "9", "--seed", "1", stdin="三\n")
+    asked = [params for _, engine in loaded for _, params in engine.asked]
+    assert [params.top_k for params in asked] == [7, 5, 3]
+    assert (asked[2].max_new_tokens, asked[2].seed) == (9, 1)
+
+
+def test_options_are_checked_before_anything_is_loaded(loaded: list[tuple[talk.Talk, Scripted]]) -> None:
+    with pytest.raises(ConfigError, match="temperature is 99"):
+        run("--model", "m", "--temperature", "99", "--once", "你好")
+    with pytest.raises(ConfigError, match="cannot be a session's name"):
+        run("--model", "m", "--session", " ", "--once", "你好")
+    with pytest.raises(ConfigError, match="The message is empty"):
+        run("--model", "m", "--once", " ")
+    assert len(loaded) == 1
+
+
+@pytest.mark.usefixtures("loaded")
+def test_invalid_bytes_on_stdin_are_survived() -> None:
+    assert run("--model", "m", stdin=b"\xc4\xe3\xba\xc3\n").stdout == "答1\n"
+
+
+@pytest.mark.usefixtures("loaded")
+def test_list_show_and_delete() -> None:
+    assert "no sessions yet" in run("list", command=sessions).stderr
+    assert run("list", "--json", command=sessions).stdout == "[]\n"
+    run("--model", "m", stdin="一\n二\n/undo\n三\n/retry\n")
+    run("--model", "m", "--session", "工作", "--once", "你好")
+    lines = run("list", command=sessions).stdout.splitlines()
+    assert [line.split("  ", 1)[1] for line in lines] == ["工作  (2 turns)", "default  (4 turns, 3 removed)"]
+    lines = run("show", "default", command=sessions).stdout.splitlines()
+    assert [line.split("  ", 1)[1] for line in lines] == [
+        *("user  一", "bot   答1", "user  二  [undo]", "bot   答2  [undo]"),
+        *("user  三", "bot   答3  [retry]", "bot   答4"),
+    ]
+    assert run("delete", "default", command=sessions, stdin="n\n").exit_code == 1
+    assert "Delete session default with its 7 turns" in run("delete", "default", command=sessions).output
+    assert run("delete", "default", "--yes", command=sessions).stdout == "Deleted session default.\n"
+    listed = json.loads(run("list", "--json", command=sessions).stdout)
+    assert [(each["name"], each["platform"], each["turns"]) for each in listed] == [("工作", "terminal", 2)]
+
+
+@pytest.mark.parametrize("action", ["show", "delete"])
+def test_a_session_that_is_not_there(action: str) -> None:
+    with pytest.raises(ConfigError, match="no session 'nobody'"):
+        run(action, "nobody", command=sessions)
+
+
+def test_another_platforms_session_and_its_control_characters(home: Path) -> None:
+    async def fill() -> None:
+        async with await SessionStore.open(f"sqlite:///{home}/chatgpt2.db") as store:
+            await store.append(SessionKey("telegram", chat="42"), "\x1b[31m红\n字", "\a好")
+
+    asyncio.run(fill())
+    shown = run("show", "telegram:42", command=sessions).stdout
+    assert shown.endswith("user   [31m红 字\n" + shown.splitlines()[1] + "\n") and "\x1b" not in shown
+    assert "\a" not in shown
+
+
+def test_sessions_need_no_torch(home: Path) -> None:
+    script = "import sys; from chatgpt2.cli.sessions import sessions as s; s(['list'], standalone_mode=False)"
+    script += "; print([m for m in ('torch', 'transformers', 'alembic.command') if m in sys.modules])"
+    asyncio.run(_make(home))
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=dict(os.environ)
+    )
+    assert done.stdout == "[]\n"
+
+
+async def _make(home: Path) -> None:
+    await (await SessionStore.open(f"sqlite:///{home}/chatgpt2.db")).close()
+
+
+def options(home: Path, model: str = "m") -> talk.Talk:
+    return talk.Talk(model, False, "default", f"sqlite:///{home}/chatgpt2.db", "cpu", None, {})
+
+
+@pytest.mark.usefixtures("loaded")
+async def test_a_model_that_does_not_load_ends_the_terminal(home: Path) -> None:
+    with create_pipe_input() as keys:
+        terminal = Terminal(input=keys, output=DummyOutput())
+        with pytest.raises(CheckpointError, match="broken is not a model directory"):
+            async with talk._opened(options(home, "broken")) as (conversation, loading):
+                await talk._until_left(terminal, conversation, loading)
+
+
+@pytest.mark.usefixtures("loaded")
+async def test_the_terminal_talks_and_leaves(home: Path) -> None:
+    with create_pipe_input() as keys:
+        keys.send_text("你好\r/session 别的\r/重试\r/退出\r")
+        async with talk._opened(options(home)) as (conversation, loading):
+            await talk._until_left(Terminal(input=keys, output=DummyOutput()), conversation, loading)
+            assert await conversation.turns() == 0
+        async with await SessionStore.open(f"sqlite:///{home}/chatgpt2.db") as store:
+            assert len(await store.load(terminal_key("default"))) == 2
+
+
+async def said(conversation: Conversation, line: str) -> list[str]:
+    return [text async for text in conversation.answer_kindly(line)]
+
+
+@pytest.mark.usefixtures("loaded")
+async def test_sessions_are_switched(home: Path) -> None:
+    async with talk._opened(options(home)) as (conversation, loading):
+        await loading
+        assert (await said(conversation, "一"))[-1] == "答1"
+        assert await said(conversation, "/session 工作") == ["已换到会话 工作（新的）。"]
+        assert await said(conversation, "/session") == ["现在的会话是 工作。换一个：/session 名称"]
+        assert await said(conversation, "/retry") == ["还没有可以重答的话。"]
+        assert await said(conversation, "／会话 default") == ["已换到会话 default（2 句）。"]
+        assert (await said(conversation, "/retry"))[-1] == "答2"
+
+
+async def test_a_failed_reply_is_told_and_the_conversation_goes_on(
+    home: Path, loaded: list[tuple[talk.Talk, Scripted]]
+) -> None:
+    async def fail(*_: object) -> AsyncGenerator[Any]:
+        raise EngineError("out of memory")
+        yield
+
+    async with talk._opened(options(home)) as (conversation, loading):
+        await loading
+        engine = loaded[0][1]
+        engine.generate = fail  # type: ignore[method-assign, assignment]
+        assert await said(conversation, "一") == ["（这次没成：out of memory）"]
+        del engine.generate
+        assert (await said(conversation, "一"))[-1] == "答1"
