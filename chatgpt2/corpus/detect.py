@@ -28,7 +28,7 @@ def detect_format(text: str, complete: bool = True, suffix: str = "") -> str:
         return "text"
     if text.lstrip()[:1] in ("[", "{") and (found := _json(text, lines, complete, suffix)):
         return found
-    if all(map(_CONV_LINE.fullmatch, lines)) and any(line[0] == "M" for line in lines):
+    if _is_conv(lines):
         return "conv"
     if sum("\t" in line.strip() for line in lines) >= 0.6 * len(lines):
         return "tsv" if _has_header([line.split("\t") for line in lines]) else "tabs"
@@ -87,12 +87,20 @@ def _begins_json(text: str, complete: bool) -> bool:
     return True
 
 
+def _is_conv(lines: list[str]) -> bool:
+    fitting = [line[0] for line in lines if _CONV_LINE.fullmatch(line)]
+    return "M" in fitting and len(fitting) >= 0.9 * len(lines)
+
+
 def _has_header(rows: list[list[str]]) -> bool:
     return is_header(rows[0], rows[1:20])
 
 
 def _is_csv(text: str, lines: list[str], suffix: str) -> bool:
-    rows = [row for row in csv.reader(lines) if row]
+    try:
+        rows = [row for row in csv.reader(lines) if row]
+    except csv.Error:
+        return suffix == ".csv"
     if pair_of(header_cells(rows[0])) is not None and len(rows[0]) > 1:
         return True
     if suffix == ".csv":

@@ -14,9 +14,8 @@ from chatgpt2.errors import CorpusError
 
 OnSkip = Callable[[Path, str], None]
 
-_PROSE_NAME = re.compile(
-    r"(readme|licen[cs]e|copying|notice|changelog|authors|citation|contributing)\b", re.I
-)
+_ABOUT = ("readme", "licen[cs]e", "copying", "notice", "changelog", "authors", "citation", "dataset_infos?")
+_PROSE_NAME = re.compile(f"({'|'.join(_ABOUT)})(?![a-z])", re.IGNORECASE)
 _NOT_DIALOGUES = {
     **dict.fromkeys((".md", ".markdown", ".rst", ".html", ".htm", ".tex", ".bib"), "prose"),
     **dict.fromkeys(
@@ -78,7 +77,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 def _unfit(path: Path, format: str | None) -> str | None:
     """Why a file found in a folder is no corpus; None: it is one."""
     if _PROSE_NAME.match(path.name):
-        return "it is about the corpus, not of it"
+        return "it is about the corpus, not part of it"
     if kind := _NOT_DIALOGUES.get(bare_suffix(path)):
         return f"it is {kind}"
     sample = take_sample(path)

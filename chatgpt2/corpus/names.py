@@ -4,7 +4,7 @@ from __future__ import annotations
 
 ROLES = {
     **dict.fromkeys(
-        ("user", "human", "customer", "client", "questioner", "用户", "人类", "顾客", "客户", "我"), "user"
+        ("user", "human", "customer", "client", "questioner", "用户", "人类", "顾客", "客户"), "user"
     ),
     **dict.fromkeys(
         (

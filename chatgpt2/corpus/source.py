@@ -112,11 +112,10 @@ def _marked(data: bytes) -> str | None:
             return encoding
     if b"\0" not in data:
         return None
-    return max(("utf-16-le", "utf-16-be"), key=lambda e: _likeness(data, e)) if _is_utf16(data) else None
-
-
-def _is_utf16(data: bytes) -> bool:
-    return max(_likeness(data, "utf-16-le"), _likeness(data, "utf-16-be")) > 0.8
+    # Plain UTF-8 with a stray zero byte is no UTF-16: of that every other byte is zero, or it is no UTF-8.
+    likely = max(("utf-16-le", "utf-16-be"), key=lambda encoding: _likeness(data, encoding))
+    telling = data.count(0) * 5 > len(data) or _first_fault(iter([data]), "utf-8", final=False) is not None
+    return likely if telling and _likeness(data, likely) > 0.8 else None
 
 
 def _likeness(data: bytes, encoding: str) -> float:
@@ -126,7 +125,8 @@ def _likeness(data: bytes, encoding: str) -> float:
 
 
 def _looks_binary(data: bytes) -> bool:
-    return b"\0" in data or len(data) - len(data.translate(None, _CONTROL)) > len(data) // 10
+    share = 1 - len(data.translate(None, _CONTROL)) / max(1, len(data))
+    return share > (0.03 if b"\0" in data else 0.1)
 
 
 @dataclass(frozen=True, slots=True)

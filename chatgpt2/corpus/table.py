@@ -81,7 +81,7 @@ def _pair(row: Row, columns: list[list[int]], exact: bool) -> Iterator[Record | 
 
 def _csv_rows(lines: Iterable[str]) -> Iterator[Row | Problem]:
     csv.field_size_limit(_FIELD_LIMIT)
-    reader = csv.reader(lines)
+    reader = csv.reader(line.rstrip("\r\n").replace("\r", " ") + "\n" for line in lines)
     while True:
         line = reader.line_num + 1
         try:

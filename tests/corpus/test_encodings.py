@@ -106,3 +106,11 @@ def test_the_suffix_does_not_decide(tmp_path: Path) -> None:
     path = tmp_path / "chat.csv"
     path.write_text('["你好", "你好呀"]\n', encoding="utf-8")
     assert open_corpus_file(path).format == "jsonl"
+
+
+def test_a_stray_zero_byte_does_not_make_a_text_binary(read: Any) -> None:
+    for codec in ("utf-8", "gb18030"):
+        content = f"{CHAT}\n".encode(codec) * 10
+        eaten = "吃过".encode(codec)
+        assert read(content.replace(eaten, eaten + b"\0", 1))[:2] == SAID
+    assert read(b"hello\nhi\0, how are you? nice to see you again\n")[0][1][1].startswith("hi, how")

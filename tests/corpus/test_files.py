@@ -35,8 +35,8 @@ def test_folders_are_read_in_order_and_prose_is_passed_over_and_said(folder: Pat
     files = corpus_files([folder], lambda path, why: said.append((path.name, why)))
     assert [path.name for path in files] == ["a.txt", "d.txt.gz", "c.jsonl"]
     assert sorted(said) == [
-        ("LICENSE.txt", "it is about the corpus, not of it"),
-        ("README", "it is about the corpus, not of it"),
+        ("LICENSE.txt", "it is about the corpus, not part of it"),
+        ("README", "it is about the corpus, not part of it"),
         ("empty.txt", "it is empty"),
         ("make.py", "it is code"),
         ("notes.md", "it is prose"),
