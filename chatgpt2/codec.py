@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import string
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -226,15 +227,15 @@ class Codec:
         ids, offsets = self.encode_texts([turn.text for turn in (*opening, *dialogue.turns)])
         turns = [[*ids[a:b].tolist(), self.sep_id] for a, b in pairwise(offsets)]
         said = turns[len(opening) :]
-        prompt = [self.cls_id, *(token for turn in turns[: len(opening)] for token in turn)]
+        prompt = [self.cls_id, *chain.from_iterable(turns[: len(opening)])]
         left = room - len(prompt)
         if left < 2:
             raise ConfigError(
                 f"a prompt of {room} tokens has no room for a message after its opening of {len(prompt)}; "
                 "lower the length of replies or shorten the opening"
             )
-        kept = said[_first_kept([turn.role for turn in dialogue.turns], [len(turn) for turn in said], left) :]
-        return prompt + [token for turn in kept for token in turn][-left:]
+        first = _first_kept([turn.role for turn in dialogue.turns], list(map(len, said)), left)
+        return prompt + list(chain.from_iterable(said[first:]))[-left:]
 
     # ids → text
 
@@ -251,9 +252,8 @@ class Codec:
 
 
 def _has_no_capitals(vocabulary: Iterable[str]) -> bool:
-    return not any(
-        char.isascii() and char.isupper() for entry in vocabulary if not is_marker(entry) for char in entry
-    )
+    characters = {char for entry in vocabulary if not is_marker(entry) for char in entry}
+    return characters.isdisjoint(string.ascii_uppercase)
 
 
 def _split(sizes: Sequence[int], first: int, window: int) -> Iterator[SlotRow]:

@@ -61,9 +61,10 @@ def test_counts_characters_and_dialogue_hashes(corpus: Path, cache: Path) -> Non
 
 def test_hashes_are_the_same_in_every_process(corpus: Path, cache: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from chatgpt2.codec import Codec; from chatgpt2.tokens import *\n"
-        "from chatgpt2.vocabulary import *\n"
-        "print(tokenise([sys.argv[1]], Codec(default_vocabulary(), 16), cache=Path(sys.argv[2])).dialogue.tolist())"
+        "import sys; from pathlib import Path; from chatgpt2.codec import Codec\n"
+        "from chatgpt2.tokens import tokenise; from chatgpt2.vocabulary import default_vocabulary\n"
+        "codec = Codec(default_vocabulary(), 16)\n"
+        "print(tokenise([sys.argv[1]], codec, cache=Path(sys.argv[2])).dialogue.tolist())"
     )
     command = [sys.executable, "-c", code, str(corpus), str(tmp_path / "other")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
