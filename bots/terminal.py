@@ -68,13 +68,10 @@ class Terminal:
         `words` are the commands, without slash, and what each does: they are completed.
         """
         self._prompt.completer = _Commands(words or {})
-        while (line := await self._read()) is not None:
-            if not line.strip():
-                continue
-            try:
-                await self._show(answer(line))
-            except Leave:
-                break
+        with no_echo(), contextlib.suppress(Leave):
+            while (line := await self._read()) is not None:
+                if line.strip():
+                    await self._show(answer(line))
         self.note("再见！")
 
     def note(self, text: str) -> None:
@@ -96,7 +93,7 @@ class Terminal:
         """Show an answer; Ctrl-C stops the answer, not the conversation."""
         growing = _GrowingText(self._output, self._print)
         task = asyncio.create_task(_stream(texts, growing))
-        with _no_echo(), _interrupts(task) as interrupted:
+        with _interrupts(task) as interrupted:
             try:
                 await task
             except asyncio.CancelledError:
@@ -214,8 +211,8 @@ def _interrupts(task: asyncio.Task[None]) -> Iterator[list[bool]]:
 
 
 @contextlib.contextmanager
-def _no_echo() -> Iterator[None]:
-    """What is typed during a reply must not show up in the middle of it; it waits for the next prompt."""
+def no_echo() -> Iterator[None]:
+    """What is typed while no prompt is up must not show in the middle of a reply; it waits."""
     if termios is None or not sys.stdin.isatty():
         yield
         return

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from chatgpt2.bots.terminal import Terminal, answer_lines, last
+from chatgpt2.bots.terminal import Terminal, answer_lines, last, no_echo
 from chatgpt2.cli.home import data_folder
 from chatgpt2.dialogue import Dialogue
 from chatgpt2.engine.base import Engine, SamplingParams
@@ -65,6 +65,11 @@ async def _talk_at_terminal(options: Talk) -> None:
     terminal = Terminal(history=data_folder() / "chat_history")
     terminal.note(_which_model(options))
     terminal.note("直接说话就好；/help 看命令，Ctrl-C 停下回答，Ctrl-D 离开。")
+    with no_echo():
+        await _converse(terminal, options)
+
+
+async def _converse(terminal: Terminal, options: Talk) -> None:
     async with _opened(options) as (conversation, loading):
         if turns := await conversation.turns():
             terminal.note(f"接着上次的会话（{turns} 句）：/history 看看，/reset 重新开始。")
