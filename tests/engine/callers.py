@@ -1,0 +1,45 @@
+"""What the tests of the engine share: how a caller reads a reply, and how an engine is watched."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
+
+from little_language import BANNED, SEP
+from transformers import GPT2LMHeadModel
+
+from chatgpt2.engine.base import SamplingParams, Step
+from chatgpt2.engine.pytorch import PyTorchEngine
+
+GREEDY = SamplingParams(temperature=0, repetition_penalty=1, stop_ids=(SEP,), max_new_tokens=20)
+WILD = SamplingParams(temperature=1.5, top_k=0, top_p=1, repetition_penalty=1, stop_ids=(SEP,))
+
+
+def engine(model: GPT2LMHeadModel, **options: int) -> PyTorchEngine:
+    return PyTorchEngine(model, banned_ids=BANNED, **options)
+
+
+async def steps(engine: PyTorchEngine, prompt: Sequence[int], params: SamplingParams) -> list[Step]:
+    async with aclosing(engine.generate(prompt, params)) as stream:
+        return [step async for step in stream]
+
+
+async def reply(
+    engine: PyTorchEngine, prompt: Sequence[int], params: SamplingParams, delay: float = 0
+) -> list[int]:
+    await asyncio.sleep(delay)
+    return [token for step in await steps(engine, prompt, params) for token in step.ids]
+
+
+def idle(engine: PyTorchEngine) -> bool:
+    """Whether nothing of any request is left inside."""
+    worker = engine._worker
+    return not (len(worker._batch) or worker._running or worker._waiting or worker._dropped)
+
+
+async def until_idle(engine: PyTorchEngine) -> None:
+    """The thread forgets a finished or cancelled request a moment after its caller is gone."""
+    async with asyncio.timeout(20):
+        while not idle(engine):
+            await asyncio.sleep(0.001)
