@@ -80,6 +80,7 @@ def _begins_json(text: str, complete: bool) -> bool:
     opening = stream.peek()
     try:
         stream.take(opening)
+        stream.peek()
         stream.value()
         stream.take(",") if opening == "[" and stream.peek() != "]" else stream.peek()
     except JsonFault:

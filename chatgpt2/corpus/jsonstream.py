@@ -14,6 +14,7 @@ from chatgpt2.corpus.shapes import is_record, is_turn, record_of
 # A record larger than this is a file that is not what it seems; nothing larger is kept in memory.
 MAX_RECORD = 1 << 24
 _BLANK = re.compile(r"[ \t\r\n\ufeff]*")
+_COMMA = re.compile(r"[ \t\r\n]*,[ \t\r\n]*")
 _LIST_OF_LISTS = re.compile(r"\[[ \t\r\n]*\[")
 _decode = json.JSONDecoder().raw_decode
 
@@ -47,8 +48,8 @@ class JsonText:
     def peek(self) -> str:
         """The next character that is no white space; "" at the end."""
         while True:
-            match = _BLANK.match(self._buffer, self._at)
-            self._at = match.end() if match else self._at
+            if match := _BLANK.match(self._buffer, self._at):
+                self._at = match.end()
             if self._at < len(self._buffer) or not self._more():
                 return self._buffer[self._at : self._at + 1]
 
@@ -58,11 +59,19 @@ class JsonText:
             raise JsonFault(self.line, f"expected {wanted}, found {self.peek() or 'the end of the file'}")
         self._at += 1
 
+    def skip_comma(self) -> bool:
+        """Go past a comma if one comes next."""
+        if match := _COMMA.match(self._buffer, self._at):
+            self._at = match.end()
+        elif self.peek() == ",":  # in the next chunk
+            self._at += 1
+        else:
+            return False
+        return True
+
     def comma(self, closing: str) -> None:
         """Go past a comma, or stand before `closing`."""
-        if self.peek() == ",":
-            self._at += 1
-        elif self.peek() != closing:
+        if not self.skip_comma() and self.peek() != closing:
             found = self.peek() or "the end of the file"
             raise JsonFault(self.line, f"expected a comma or {closing}, found {found}")
 
@@ -72,8 +81,7 @@ class JsonText:
         return _LIST_OF_LISTS.match(self._buffer, self._at) is not None
 
     def value(self) -> Any:
-        """The next whole value."""
-        self.peek()
+        """The next whole value; it must begin where `peek` looks."""
         while True:
             try:
                 value, end = _decode(self._buffer, self._at)
@@ -166,10 +174,10 @@ def _array(text: JsonText) -> Iterator[Record | Problem]:
             break
         yield record_of(value, line)
         first = False
-        if text.peek() in ("[", "{"):
+        if not text.skip_comma() and text.peek() != "]":
+            if text.peek() not in ("[", "{"):
+                text.comma("]")  # which raises
             yield Problem(text.line, "expected a comma before this record")
-        else:
-            text.comma("]")
     text.take("]")
 
 

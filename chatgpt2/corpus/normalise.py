@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, cycle, islice
+from operator import ne
+from typing import cast
 
 from chatgpt2.corpus.record import Problem, Record, Tally
 from chatgpt2.dialogue import Dialogue, Role, Turn
@@ -44,6 +46,10 @@ def join_spaced(text: str) -> str:
 
     Where words stand between the spaces (hello world) the spaces between Latin words stay.
     """
+    if text.count(" ") * 2 + 1 == len(
+        text
+    ):  # a clean text never has two in a row: every other one is a space
+        return text[::2]
     if " " not in text or _HAN_PAIR.search(text):
         return text
     return _SPACE_TO_DROP.sub("", text) if _WORD.search(text) else text.replace(" ", "")
@@ -87,8 +93,8 @@ def _mapped(records: Iterable[Record | Problem], join: Callable[[str], str]) -> 
 
 def assemble(record: Record, tally: Tally, keep_system: bool = False) -> Dialogue | None:
     """The dialogue of a record: no empty turn, no two turns of one speaker in a row, or None."""
-    if record.roles is None and all(record.texts):
-        turns = tuple(map(Turn, cycle(_ALTERNATE), record.texts))
+    if all(record.texts) and _take_turns(record.roles):
+        turns = tuple(map(Turn, cast(Iterable[Role], record.roles or cycle(_ALTERNATE)), record.texts))
     else:
         turns = tuple(_merged(_spoken(record, tally, keep_system), tally))
     if not turns:
@@ -98,6 +104,13 @@ def assemble(record: Record, tally: Tally, keep_system: bool = False) -> Dialogu
     tally.turns += len(turns)
     tally.single += len(turns) == 1
     return Dialogue(turns)
+
+
+def _take_turns(roles: Sequence[str] | None) -> bool:
+    """Whether user and bot speak alternately, as nearly always."""
+    if roles is None:
+        return True
+    return "system" not in roles and "tool" not in roles and all(map(ne, roles, roles[1:]))
 
 
 def _spoken(record: Record, tally: Tally, keep_system: bool) -> Iterator[Turn]:

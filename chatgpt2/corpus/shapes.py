@@ -24,7 +24,7 @@ class _Misshapen(ValueError):
 def record_of(value: object, line: int) -> Record | Problem:
     """The dialogue that a JSON value of the file tells."""
     try:
-        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        if isinstance(value, list) and set(map(type, value)) <= {str}:
             record = Record(line, list(map(clean, value)))
         else:
             spoken = _list(value) if isinstance(value, list) else _object(value)
@@ -110,7 +110,7 @@ def _side(value: object, role: str) -> Spoken:
 
 
 def _role(value: object) -> str:
-    role = ROLES.get(value.strip().lower()) if isinstance(value, str) else None
+    role = ROLES.get(value) or ROLES.get(value.strip().lower()) if isinstance(value, str) else None
     if role is None:
         raise _Misshapen(f"expected the role user, assistant, system or tool, found {value!r}")
     return role
@@ -143,7 +143,10 @@ def _other(before: Spoken) -> str:
 
 
 def _first(value: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
-    return next((key for key in keys if key in value), None)
+    for key in keys:  # not next() of a generator: this runs twice for every turn
+        if key in value:
+            return key
+    return None
 
 
 def _dialogue(value: Mapping[str, Any]) -> str | None:
