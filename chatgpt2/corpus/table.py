@@ -38,7 +38,8 @@ def is_header(row: list[str], following: list[list[str]]) -> bool:
     if pair_of(cells) is not None:
         return True
     names = len(cells) > 1 and len(set(cells)) == len(cells) and all(map(_NAME.fullmatch, cells))
-    return names and bool(following) and all(not "".join(other).isascii() for other in following)
+    # Fewer rows may as well be Chinese ones after an English one.
+    return names and len(following) > 2 and all(not "".join(other).isascii() for other in following)
 
 
 def _read(rows: Iterator[Row | Problem]) -> Iterator[Record | Problem]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
+import itertools
 import json
 import tempfile
 from collections.abc import Callable
@@ -13,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatgpt2.corpus import read_corpus
+from chatgpt2.corpus import FORMATS, read_corpus
+from chatgpt2.errors import CorpusError
 
 _CHARACTERS = "你好吗我很的了在天气今吃饭，。！？～…—“”‘’😀abcXYZ019 .,!?'\"()[]{}:;#/\\-_ＡＢ１\u3042"
 _TEXTS = st.text(_CHARACTERS, min_size=1, max_size=12).map(lambda t: " ".join(t.split())).filter(bool)
@@ -110,3 +113,63 @@ def test_separated_characters_are_joined_again(dialogues: Written) -> None:
     dialogues = [["我爱你", *d] for d in dialogues]
     content = json.dumps([[" ".join(text) for text in d] for d in dialogues])
     assert _read_back(content.encode(), "lccc.json") == dialogues
+
+
+_FRAGMENTS = [
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    ":",
+    '"',
+    "\n",
+    "\r\n",
+    "\t",
+    " ",
+    "E",
+    "M ",
+    "5",
+    "null",
+    '"messages"',
+    "你好",
+    "\\u12",
+]
+_FRAGMENTS += [
+    '["你好"',
+    '"role"',
+    '"user"',
+    "question,answer",
+    '{"train":',
+    '[["a"]',
+    "\ufeff",
+    "\ud83d",
+    "\0",
+    "/",
+    "=",
+    "1e999",
+]
+_ODD_TEXTS = st.lists(st.sampled_from(_FRAGMENTS), max_size=40).map(lambda parts: "".join(parts))
+_ODD_BYTES = _ODD_TEXTS.map(lambda text: text.encode("utf-8", "surrogatepass")) | st.binary(max_size=60)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    content=_ODD_BYTES,
+    suffix=st.sampled_from([".txt", ".json", ".csv"]),
+    format=st.sampled_from([None, *FORMATS]),
+)
+def test_whatever_a_file_holds_is_dialogues_or_a_corpus_error(
+    content: bytes, suffix: str, format: str | None
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"odd{suffix}"
+        path.write_bytes(content)
+        errors: list[CorpusError] = []
+        with contextlib.suppress(CorpusError):
+            for dialogue in read_corpus(path, errors.append, format=format):
+                assert dialogue.turns
+                assert all(turn.text.strip() == turn.text != "" for turn in dialogue.turns)
+                assert all(a.role != b.role for a, b in itertools.pairwise(dialogue.turns))
+                "".join(turn.text for turn in dialogue.turns).encode()
+        assert len(errors) <= 2 + len(content)

@@ -53,10 +53,16 @@ def test_tsv_quotes_of_spreadsheets(read: Any) -> None:
 
 @pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
 def test_a_table_without_question_and_answer_is_refused(complaints: Any, name: str) -> None:
-    content = "label,text_a\n1,很好的酒店\n0,不好的酒店\n".replace(",", "\t" if name == "t.tsv" else ",")
+    content = "label,text_a\n1,很好的酒店\n0,不好的酒店\n1,好\n".replace(
+        ",", "\t" if name == "t.tsv" else ","
+    )
     ((line, problem),) = complaints(content, name)
     assert line == 1
     assert problem.endswith("found label, text_a")
+
+
+def test_english_words_before_a_chinese_pair_are_a_pair(read: Any) -> None:
+    assert read("hi\thello\n你好\t你好呀\n") == [[("user", "hi"), ("bot", "hello")], PAIRS[0]]
 
 
 def test_rows_with_a_missing_or_an_extra_cell(complaints: Any) -> None:
