@@ -1,0 +1,320 @@
+"""`train_dialog`: from dialogue files to a checkpoint."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+
+import chatgpt2
+from chatgpt2.batches import Array, held_out_count, split_held_out
+from chatgpt2.checkpoint import (
+    Card,
+    Checkpoint,
+    add_lora,
+    create_model,
+    free_bytes,
+    freeze,
+    load_checkpoint,
+    quiet_transformers,
+    save_checkpoint,
+    set_dropout,
+)
+from chatgpt2.codec import Codec
+from chatgpt2.errors import CheckpointError, ConfigError, CorpusError
+from chatgpt2.evaluation import HeldOut, distinct, repetition
+from chatgpt2.tokens import TokenFile, tokenise
+from chatgpt2.training.curve import draw_curve
+from chatgpt2.training.machine import choose_bf16, choose_device, keep_freed_memory
+from chatgpt2.training.objective import prepare
+from chatgpt2.training.options import TrainOptions
+from chatgpt2.training.plan import Plan, default_batch_tokens, make_plan, steps_in_time, steps_without_clock
+from chatgpt2.training.run import Run, check_free, last_step
+from chatgpt2.training.samples import prompts_of, sample_replies
+from chatgpt2.training.speed import measure_speed
+from chatgpt2.training.trainer import DialogueTrainer
+from chatgpt2.training.watch import Interruptible, Observer, Watch
+from chatgpt2.vocabulary import default_vocabulary, load_vocabulary, vocabulary_hash
+
+WINDOWS = {"tiny": 512, "small": 512, "base": 1024}
+_FINAL_REPLIES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a run ended."""
+
+    out: Path
+    steps: int
+    finished: bool
+    held_out: HeldOut | None
+    metrics: dict[str, float]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Data:
+    tokens: TokenFile
+    train: Array
+    held_tokens: TokenFile
+    held: Array
+
+    @property
+    def fingerprint(self) -> str:
+        return f"{self.tokens.fingerprint}/{self.held_tokens.fingerprint}"
+
+
+def train_dialog(options: TrainOptions, cache: Path, observer: Observer, *, resume: bool = False) -> Result:
+    """Train as `options` say, or with `resume` go on with the run in `options.out`.
+
+    Raises CorpusError, CheckpointError or ConfigError for whatever a user can put right.
+    """
+    device = choose_device(options.device)
+    run = Run.read(options.out) if resume else None
+    if run is None and not torch.distributed.is_torchelastic_launched():
+        check_free(options.out)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    keep_freed_memory()
+    start = _start(options)
+    data = _read(options, _training_codec(start, options), cache, observer)
+    if run and run.data_fingerprint != data.fingerprint:
+        raise ConfigError(f"--resume: the corpus is not the one that the run in {options.out} began with")
+    model = _trainable(start, options)
+    bf16 = run.plan.bf16 if run else choose_bf16(options.precision, device)
+    prepare(model, bf16=bf16, device=device)
+    with _explained(options):
+        plan = run.plan if run else _plan(options, data, model, start.codec, bf16, device)
+        return _train(options, plan, data, start, model, device, observer, resume)
+
+
+def _start(options: TrainOptions) -> Checkpoint:
+    """The model before training: the base, or random weights."""
+    if options.base is not None:
+        return load_checkpoint(options.base)
+    entries = load_vocabulary(options.vocabulary) if options.vocabulary else default_vocabulary()
+    codec = Codec(entries, options.length or WINDOWS.get(options.size, 512))
+    model = create_model(options.size, codec, dropout=options.dropout, seed=options.seed)
+    return Checkpoint(model, codec, Card())
+
+
+def _training_codec(start: Checkpoint, options: TrainOptions) -> Codec:
+    window = options.length or start.codec.window
+    if window > start.codec.window:
+        raise ConfigError(f"--length {window}: the base has {start.codec.window} positions")
+    if window == start.codec.window:
+        return start.codec
+    return Codec(start.codec.vocabulary, window, start.codec.lowercase)
+
+
+def _read(options: TrainOptions, codec: Codec, cache: Path, observer: Observer) -> _Data:
+    def on_skip(path: Path, why: str) -> None:
+        observer.notice(f"passed over {path}: {why}")
+
+    def on_bad(error: CorpusError) -> None:
+        observer.notice(f"skipped {error}")
+
+    def read(paths: tuple[Path, ...]) -> TokenFile:
+        return tokenise(
+            paths,
+            codec,
+            learn=options.learn,
+            cache=cache,
+            on_bad=on_bad if options.skip_bad else None,
+            on_skip=on_skip,
+            format=options.format,
+            keep_system=options.keep_system,
+        )
+
+    tokens = read(options.corpus)
+    if options.eval_corpus:
+        held = read(options.eval_corpus)
+        train, _ = split_held_out(tokens, 0)
+        everything, _ = split_held_out(held, 0)
+        _describe(tokens, train, everything, observer)
+        return _Data(tokens, train, held, everything)
+    different = len(np.unique(tokens.dialogue))
+    train, out = split_held_out(tokens, held_out_count(different, options.eval_fraction))
+    _describe(tokens, train, out, observer)
+    return _Data(tokens, train, tokens, out)
+
+
+def _describe(tokens: TokenFile, train: Array, out: Array, observer: Observer) -> None:
+    counts = tokens.counts
+    text = f"{counts.dialogues:,} dialogues, {counts.turns:,} turns, {counts.tokens:,} tokens"
+    if counts.split:
+        text += f"; {counts.split:,} longer than the window were split"
+    if counts.cut:
+        text += f"; {counts.cut:,} turns longer than the window were cut"
+    if counts.bad:
+        text += f"; {counts.bad:,} bad records left out"
+    observer.notice(text)
+    observer.notice(
+        f"training on {len(train):,} examples, {len(out):,} held out"
+        + ("" if len(out) else " (too few dialogues to spare any: no held-out loss)")
+    )
+
+
+def _trainable(start: Checkpoint, options: TrainOptions) -> Any:
+    model: Any = start.model
+    set_dropout(model, options.dropout)
+    if options.lora is not None:
+        assert options.base is not None
+        torch.manual_seed(options.seed)
+        return add_lora(model, options.lora, base=start.path or options.base, dropout=options.dropout)
+    freeze(model, options.freeze)
+    return model
+
+
+def _plan(options: TrainOptions, data: _Data, model: Any, codec: Codec, bf16: bool, device: str) -> Plan:
+    tokens = int(data.tokens.lengths[data.train].sum())
+    budget = options.batch_tokens or default_batch_tokens(tokens, device)
+    if options.minutes is None:
+        return make_plan(options, steps_without_clock(options, data.tokens, data.train, budget), budget, bf16)
+    began = time.perf_counter()
+    draft = make_plan(options, 1000, budget, bf16)
+    held = int(data.held_tokens.lengths[data.held].sum())
+    speed = measure_speed(model, options, draft, data.tokens, data.train, codec.pad_id, device)
+    left = options.minutes * 60 - (time.perf_counter() - began)
+    # An evaluation has no backward pass: a third of the arithmetic.
+    evaluation = 0.0 if options.eval_every == 0 else held * speed.token_seconds / 3
+    steps, evaluations = steps_in_time(left, speed.step_seconds, evaluation)
+    return make_plan(options, steps, budget, bf16, evaluations)
+
+
+def _train(
+    options: TrainOptions,
+    plan: Plan,
+    data: _Data,
+    start: Checkpoint,
+    model: Any,
+    device: str,
+    observer: Observer,
+    resume: bool,
+) -> Result:
+    out = options.out
+    trainer = DialogueTrainer(
+        model,
+        start.codec,
+        options,
+        plan,
+        (data.tokens, data.train),
+        (data.held_tokens, data.held),
+        out / "checkpoints",
+        device,
+    )
+    first = trainer.is_world_process_zero()
+    if first and not resume:
+        out.mkdir(parents=True, exist_ok=True)
+        Run(options, plan, data.fingerprint, _versions()).write(out)
+    prompts = prompts_of(data.held_tokens, data.held, start.codec, options.samples)
+    watch = Watch(
+        trainer,
+        observer,
+        out / "metrics.jsonl",
+        lambda: sample_replies(trainer.model, start.codec, prompts, start.banned_ids),
+    )
+    trainer.add_callback(watch)
+    saved = last_step(out) if resume else None
+    began = time.perf_counter()
+    try:
+        with Interruptible(trainer, observer), quiet_transformers():
+            trainer.train(resume_from_checkpoint=str(saved) if saved else None)
+    finally:
+        observer.end()
+    return _finish(options, plan, data, start, trainer, time.perf_counter() - began)
+
+
+def _finish(
+    options: TrainOptions,
+    plan: Plan,
+    data: _Data,
+    start: Checkpoint,
+    trainer: DialogueTrainer,
+    seconds: float,
+) -> Result:
+    """Evaluate once more if needed, write the checkpoint and the picture."""
+    step = trainer.state.global_step
+    held_out = trainer.final_held_out()
+    metrics: dict[str, float] = {}
+    if held_out:
+        metrics = {
+            "loss": held_out.loss,
+            "perplexity": held_out.perplexity,
+            "perplexity_per_character": held_out.perplexity_per_character,
+        }
+    result = Result(options.out, step, not trainer.stopping, held_out, metrics, seconds)
+    if not trainer.is_world_process_zero():
+        return result
+    if held_out and options.samples:
+        prompts = prompts_of(data.held_tokens, data.held, start.codec, _FINAL_REPLIES)
+        replies = [s.reply for s in sample_replies(trainer.model, start.codec, prompts, start.banned_ids)]
+        metrics |= {"distinct_2": distinct(replies, 2), "repetition": repetition(replies)}
+    card = Card(
+        vocabulary_hash=vocabulary_hash(start.codec.vocabulary),
+        window=start.codec.window,
+        learn=options.learn,
+        data_fingerprint=data.fingerprint,
+        training={
+            **asdict(plan),
+            "step": step,
+            "size": options.size if options.base is None else None,
+            "base": options.base,
+            "seconds": round(trainer.seconds, 1),
+            "chatgpt2": chatgpt2.__version__,
+        },
+        metrics={key: round(value, 5) for key, value in metrics.items()},
+    )
+    save_checkpoint(options.out, trainer.model, start.codec, card)
+    draw_curve(options.out / "metrics.jsonl", options.out / "loss.png")
+    return result
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "chatgpt2": chatgpt2.__version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+@contextmanager
+def _explained(options: TrainOptions) -> Iterator[None]:
+    """Turn running out of memory or disk into a sentence that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        free = free_bytes(options.out) >> 20
+        raise CheckpointError(
+            f"the disk of {options.out} is full ({free} MB free): free some, lower --keep, then go on with --resume"
+        ) from error
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error).lower():
+            raise
+        raise ConfigError(
+            "out of memory: lower --batch-tokens (half of it first), then --length, or take a smaller --size"
+        ) from error
+
+
+def with_corpus_paths(options: TrainOptions) -> TrainOptions:
+    """The same options with absolute paths, so that a run can go on from another folder."""
+    return replace(
+        options,
+        corpus=tuple(p.resolve() for p in options.corpus),
+        eval_corpus=tuple(p.resolve() for p in options.eval_corpus),
+        vocabulary=options.vocabulary.resolve() if options.vocabulary else None,
+        base=str(Path(options.base).resolve())
+        if options.base and Path(options.base).is_dir()
+        else options.base,
+    )

@@ -1,0 +1,88 @@
+"""A run's numbers: those asked for, and for the rest what suits the data and the machine."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from chatgpt2.batches import Array, count_batches
+from chatgpt2.tokens import TokenFile
+from chatgpt2.training.options import TrainOptions
+
+# Tokens that a model from scratch should see by default, and that a fine-tuned one should.
+_SCRATCH_TOKENS, _TUNE_TOKENS = 6_000_000, 2_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The fixed numbers of one run; kept in the checkpoint, so a resumed run follows the same plan."""
+
+    steps: int
+    batch_tokens: int
+    warmup: int
+    lr: float
+    eval_every: int
+    save_every: int
+    log_every: int
+    bf16: bool
+
+
+def default_batch_tokens(tokens: int, device: str) -> int:
+    """Places in a step: 1,024 on a CPU (measured: larger steps learn less in the same time), 16,384 on a
+    GPU; less for a corpus that would then have fewer than eight steps an epoch."""
+    most = 1024 if device == "cpu" else 16_384
+    return max(64, min(most, tokens // 8))
+
+
+def default_epochs(tokens: int, tuning: bool) -> float:
+    """Passes over the corpus when nothing is asked for: at least 3 (2 when tuning), at most 40 (10)."""
+    wanted = (_TUNE_TOKENS if tuning else _SCRATCH_TOKENS) / max(1, tokens)
+    return float(min(max(round(wanted), 2 if tuning else 3), 10 if tuning else 40))
+
+
+def default_lr(options: TrainOptions) -> float:
+    """The peak learning rate of the block matrices, see docs/benchmarks.md for how they were found."""
+    if options.lora is not None:
+        return 1e-3
+    if options.base is not None:
+        return 5e-4 if options.optimizer == "muon" else 2e-4
+    return 3e-3 if options.optimizer == "muon" else 1e-3
+
+
+def steps_without_clock(options: TrainOptions, tokens: TokenFile, train: Array, budget: int) -> int:
+    """The number of steps when --minutes does not decide it."""
+    if options.steps is not None:
+        return options.steps
+    lengths = np.asarray(tokens.lengths)
+    total = int(lengths[train].sum())
+    epochs = options.epochs or default_epochs(total, options.base is not None)
+    steps = count_batches(lengths, train, budget, options.seed, epochs)
+    # A handful of dialogues makes an epoch of one step: see them often enough to learn them.
+    return steps if options.epochs else max(steps, 60)
+
+
+def steps_in_time(seconds: float, step_seconds: float, evaluation_seconds: float) -> tuple[int, int]:
+    """Steps that fit into `seconds`, and evaluations: ten, or as many as take a tenth of the time."""
+    evaluations = 10
+    if evaluation_seconds > 0:
+        evaluations = min(10, max(1, int(0.1 * seconds / evaluation_seconds)))
+    left = seconds - evaluations * evaluation_seconds
+    return max(1, math.floor(left / step_seconds)), evaluations
+
+
+def make_plan(options: TrainOptions, steps: int, budget: int, bf16: bool, evaluations: int = 10) -> Plan:
+    """The plan for `steps` steps."""
+    every = options.eval_every if options.eval_every is not None else max(1, math.ceil(steps / evaluations))
+    warmup = options.warmup if options.warmup is not None else min(200, max(1, steps // 20))
+    return Plan(
+        steps=steps,
+        batch_tokens=budget,
+        warmup=min(warmup, steps),
+        lr=options.lr or default_lr(options),
+        eval_every=every,
+        save_every=options.save_every or max(1, math.ceil(steps / 10)),
+        log_every=max(1, steps // 500),
+        bf16=bf16,
+    )

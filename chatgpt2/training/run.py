@@ -1,0 +1,106 @@
+"""A run's folder: what it was asked, what it planned, where it can go on.
+
+out/                 the finished checkpoint, metrics.jsonl, loss.png
+out/run.json         options and plan, written before the first step
+out/checkpoints/     saved steps, for --resume
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from chatgpt2.errors import ConfigError
+from chatgpt2.training.options import TrainOptions
+from chatgpt2.training.plan import Plan
+from chatgpt2.training.trainer import COMPLETE
+
+RUN = "run.json"
+# These may differ when a run goes on: they change what is shown and kept, not what is learned.
+FREE = {"out", "report_to", "keep", "samples", "threads", "device"}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What run.json holds."""
+
+    options: TrainOptions
+    plan: Plan
+    data_fingerprint: str
+    versions: dict[str, str]
+
+    def write(self, out: Path) -> None:
+        """Write run.json whole or not at all."""
+        raw = {
+            "options": {key: _plain(value) for key, value in asdict(self.options).items()},
+            "plan": asdict(self.plan),
+            "data_fingerprint": self.data_fingerprint,
+            "versions": self.versions,
+        }
+        fresh = out / (RUN + ".tmp")
+        fresh.write_text(json.dumps(raw, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        fresh.replace(out / RUN)
+
+    @classmethod
+    def read(cls, out: Path) -> Run:
+        """The run kept in `out`."""
+        try:
+            raw = json.loads((out / RUN).read_text(encoding="utf-8"))
+            options = TrainOptions(**_typed(raw["options"]))
+            return cls(options, Plan(**raw["plan"]), raw["data_fingerprint"], raw["versions"])
+        except FileNotFoundError as error:
+            raise ConfigError(f"--resume: {out} holds no run (no {RUN}): check --out") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"--resume: {out / RUN} cannot be read ({error})") from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _typed(raw: dict[str, Any]) -> dict[str, Any]:
+    known = {f.name for f in fields(TrainOptions)}
+    typed = {key: value for key, value in raw.items() if key in known}
+    for key in ("corpus", "eval_corpus"):
+        typed[key] = tuple(Path(p) for p in typed[key])
+    typed["report_to"] = tuple(typed["report_to"])
+    for key in ("out", "vocabulary"):
+        typed[key] = Path(typed[key]) if typed[key] is not None else None
+    return typed
+
+
+def last_step(out: Path) -> Path | None:
+    """The newest saved step that was saved whole."""
+    whole = [p.parent for p in (out / "checkpoints").glob(f"checkpoint-*/{COMPLETE}")]
+    return max(whole, key=lambda p: int(p.name.rsplit("-", 1)[1]), default=None)
+
+
+def check_free(out: Path) -> None:
+    """Refuse an `out` that holds something else, so that no run overwrites another."""
+    if out.is_dir() and any(out.iterdir()):
+        if (out / RUN).exists():
+            raise ConfigError(
+                f"--out {out} holds another run: continue it with `chatgpt2 train-dialog --resume --out {out}`, "
+                "choose another folder, or delete it"
+            )
+        raise ConfigError(f"--out {out} is not empty: choose another folder")
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out} is a file: choose a folder")
+
+
+def resumed_options(saved: TrainOptions, given: dict[str, Any]) -> TrainOptions:
+    """The options of the saved run; one given again must be the same, unless it cannot change the result."""
+    changed = dict(asdict(saved))
+    for key, value in given.items():
+        if key in FREE:
+            changed[key] = value
+        elif changed[key] != value:
+            flag = key.replace("_", "-")
+            raise ConfigError(
+                f"--{flag} cannot change in a resumed run (it began with {changed[key]}): leave it out"
+            )
+    return TrainOptions(**changed)

@@ -1,0 +1,67 @@
+"""What the model says: sample replies during a run, and the figures of its replies at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import GPT2LMHeadModel
+
+from chatgpt2.batches import Array
+from chatgpt2.codec import Codec
+from chatgpt2.dialogue import Dialogue
+from chatgpt2.engine.base import SamplingParams
+from chatgpt2.engine.pytorch import PyTorchEngine
+from chatgpt2.evaluation import generate_replies
+from chatgpt2.tokens import TokenFile
+from chatgpt2.training.watch import Sample
+
+
+def prompts_of(tokens: TokenFile, examples: Array, codec: Codec, count: int) -> list[Dialogue]:
+    """The first utterance of up to `count` dialogues among `examples`, each another."""
+    found: dict[str, Dialogue] = {}
+    for number in examples.tolist():
+        if len(found) == count:
+            break
+        ids = tokens.example(int(number)).ids
+        text = codec.decode(ids[1 : ids.index(codec.sep_id)]) if codec.sep_id in ids else ""
+        if text:
+            found.setdefault(text, Dialogue().say("user", text))
+    return list(found.values())
+
+
+def sample_replies(
+    model: Any, codec: Codec, prompts: Sequence[Dialogue], banned: Sequence[int]
+) -> list[Sample]:
+    """What `model` says to `prompts` with the default sampling and a fixed seed, which leaves the random
+    state of the training alone."""
+    if not prompts:
+        return []
+    replies = asyncio.run(_replies(_plain(model), codec, prompts, banned))
+    return [Sample(p.turns[-1].text, reply) for p, reply in zip(prompts, replies, strict=True)]
+
+
+async def _replies(
+    model: GPT2LMHeadModel, codec: Codec, prompts: Sequence[Dialogue], banned: Sequence[int]
+) -> list[str]:
+    # The one place where the synchronous trainer runs the asynchronous engine.
+    engine = PyTorchEngine(model, banned_ids=banned, pad_id=codec.pad_id)
+    longest = min(64, max(1, codec.window // 2))
+    params = SamplingParams(stop_ids=codec.stop_ids, max_new_tokens=longest, seed=1)
+    try:
+        return await generate_replies(engine, codec, prompts, params)
+    finally:
+        await engine.close()
+
+
+def _plain(model: Any) -> GPT2LMHeadModel:
+    """A GPT-2 without adapters: a merged copy of a peft model, or the model itself."""
+    if hasattr(model, "merge_and_unload"):
+        # The copy is merged, because unmerging in place would not give back the very same weights.
+        merged = copy.deepcopy(model).merge_and_unload()
+        assert isinstance(merged, GPT2LMHeadModel)
+        return merged
+    assert isinstance(model, GPT2LMHeadModel)
+    return model

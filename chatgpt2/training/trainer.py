@@ -1,0 +1,224 @@
+"""The Trainer: transformers' own loop with our batches, loss, optimizer and schedule."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
+from transformers import Trainer, TrainingArguments
+from transformers.trainer_callback import EarlyStoppingCallback, PrinterCallback
+
+from chatgpt2.batches import Array, Batch, BatchStream, Examples, collate, cut_batches
+from chatgpt2.codec import Codec
+from chatgpt2.evaluation import HeldOut
+from chatgpt2.tokens import TokenFile
+from chatgpt2.training.optimizer import MuonAdamW, parameter_groups
+from chatgpt2.training.options import TrainOptions
+from chatgpt2.training.plan import Plan
+from chatgpt2.training.schedule import learning_rate_factor
+
+COMPLETE = "complete"
+"""The last file written into a saved step: without it a `kill -9` cut the saving short."""
+
+
+def _inputs(batch: Batch) -> dict[str, Any]:
+    return {"ids": batch.ids, "places": batch.places, "labels": batch.labels, "tokens": batch.tokens}
+
+
+class DialogueTrainer(Trainer):
+    """Trains on length-bucketed batches with the loss of every step divided by its global label count.
+
+    `stop` may be set by a signal handler: all processes leave after the same step.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        codec: Codec,
+        options: TrainOptions,
+        plan: Plan,
+        train: tuple[TokenFile, Array],
+        held_out: tuple[TokenFile, Array],
+        folder: Path,
+        device: str,
+    ) -> None:
+        self.options, self.plan, self.codec = options, plan, codec
+        self.train_tokens, self.train_examples = train
+        self.held_tokens, self.held_examples = held_out
+        self.stop = False
+        self.stopping = False
+        self.tokens_seen = 0
+        self.seconds = 0.0
+        self.last_held_out: tuple[int, HeldOut] | None = None
+        super().__init__(
+            model=model,
+            args=_arguments(options, plan, folder, device, len(self.held_examples) > 0),
+            train_dataset=Examples(self.train_tokens, codec.pad_id),
+            eval_dataset=Examples(self.held_tokens, codec.pad_id),
+        )
+        self.remove_callback(PrinterCallback)
+        self.model_accepts_loss_kwargs = False
+        if self.args.load_best_model_at_end:
+            self.add_callback(EarlyStoppingCallback(early_stopping_patience=options.patience or 1))
+
+    @property
+    def network(self) -> Any:
+        """The model, not wrapped for several processes."""
+        return self.model
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Batches dealt out by our own sampler; accelerate must not deal them out again."""
+        stream = BatchStream(
+            self.train_tokens,
+            self.train_examples,
+            budget=self.plan.batch_tokens,
+            steps=self.plan.steps,
+            seed=self.options.seed,
+            rank=self.args.process_index,
+            world=self.args.world_size,
+        )
+        return DataLoader(self.train_dataset, batch_sampler=stream, collate_fn=_inputs)  # type: ignore[arg-type]
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Muon and AdamW behind one face."""
+        if self.optimizer is None:
+            groups = parameter_groups(
+                model if model is not None else self.network, self.options.optimizer, self.plan.lr
+            )
+            self.optimizer = MuonAdamW(groups, lr=self.plan.lr)
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> LambdaLR:
+        """The plan's schedule, over the plan's steps."""
+        if self.lr_scheduler is None:
+            factor = partial(
+                learning_rate_factor,
+                steps=self.plan.steps,
+                warmup=self.plan.warmup,
+                shape=self.options.schedule,
+                floor=self.options.min_lr / self.plan.lr,
+            )
+            self.lr_scheduler = LambdaLR(
+                optimizer if optimizer is not None else self.create_optimizer(), factor
+            )
+            self._created_lr_scheduler = True
+        return self.lr_scheduler
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Tensor:
+        """The sum over this process's labels, divided by the labels of all of them.
+
+        DDP averages gradients over the processes, hence the factor `world`.
+        """
+        tokens = inputs.pop("tokens")
+        labels, tokens, stop = self._sum_over_processes(len(inputs["labels"]), tokens, int(self.stop))
+        self.tokens_seen += tokens
+        self.stopping = stop > 0
+        total: Tensor = model(**inputs)
+        return torch.mul(total, self.args.world_size / max(1, labels))
+
+    def _sum_over_processes(self, *numbers: int) -> list[int]:
+        if self.args.world_size == 1:
+            return list(numbers)
+        sums = torch.tensor(numbers, dtype=torch.int64, device=self.args.device)
+        torch.distributed.all_reduce(sums)
+        return [int(n) for n in sums.tolist()]
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """The held-out loss over all processes; tells callbacks and the log."""
+        held_out = self.measure()
+        self.last_held_out = (self.state.global_step, held_out)
+        metrics = {
+            "eval_loss": held_out.loss,
+            "eval_perplexity": held_out.perplexity,
+            "eval_perplexity_per_character": held_out.perplexity_per_character,
+        }
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def measure(self) -> HeldOut:
+        """Loss per labelled token and perplexity per character on the held-out examples."""
+        model = self.network
+        was_training = model.training
+        model.eval()
+        lengths = self.held_tokens.lengths
+        order = self.held_examples[lengths[self.held_examples].argsort(kind="stable")]
+        mine = cut_batches(lengths, order, max(4096, self.plan.batch_tokens))
+        nll, labels = torch.zeros((), dtype=torch.float64), 0
+        with torch.no_grad():
+            for numbers in mine[self.args.process_index :: self.args.world_size]:
+                inputs = self._prepare_inputs(
+                    _inputs(collate(self.held_tokens, numbers.tolist(), self.codec.pad_id))
+                )
+                inputs.pop("tokens")
+                nll += model(**inputs).double().cpu()
+                labels += len(inputs["labels"])
+        model.train(was_training)
+        if self.args.world_size > 1:
+            sums = torch.tensor([nll.item(), labels], dtype=torch.float64, device=self.args.device)
+            torch.distributed.all_reduce(sums)
+            nll, labels = sums[0], int(sums[1])
+        characters = int(self.held_tokens.characters[self.held_examples].sum())
+        return HeldOut.of(float(nll), labels, characters)
+
+    def final_held_out(self) -> HeldOut | None:
+        """The held-out figures of the weights as they are now; None without held-out examples."""
+        if not len(self.held_examples):
+            return None
+        best = self.args.load_best_model_at_end  # then the weights are those of another step
+        if self.last_held_out and self.last_held_out[0] == self.state.global_step and not best:
+            return self.last_held_out[1]
+        return self.measure()
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        if self.args.should_save:
+            step = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+            (step / COMPLETE).touch()
+
+
+def _arguments(
+    options: TrainOptions, plan: Plan, folder: Path, device: str, held_out: bool
+) -> TrainingArguments:
+    evaluates = held_out and plan.eval_every > 0
+    patient = options.patience is not None and evaluates
+    save = plan.eval_every if patient else plan.save_every
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=plan.steps,
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=1,
+        max_grad_norm=1.0,
+        seed=options.seed,
+        use_cpu=device == "cpu",
+        logging_steps=plan.log_every,
+        logging_nan_inf_filter=False,
+        eval_strategy="steps" if evaluates else "no",
+        eval_steps=plan.eval_every if evaluates else None,
+        save_strategy="steps",
+        save_steps=save,
+        save_total_limit=options.keep,
+        load_best_model_at_end=patient,
+        metric_for_best_model="eval_loss" if patient else None,
+        greater_is_better=False if patient else None,
+        report_to=list(options.report_to) or "none",
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        ddp_find_unused_parameters=False,
+        disable_tqdm=True,
+        average_tokens_across_devices=False,
+        log_level="error",
+    )
