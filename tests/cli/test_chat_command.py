@@ -231,3 +231,40 @@ async def test_a_failed_reply_is_told_and_the_conversation_goes_on(
         assert await said(conversation, "一") == ["（这次没成：out of memory）"]
         del engine.generate
         assert (await said(conversation, "一"))[-1] == "答1"
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A real model directory; its weights are random."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from chatgpt2.checkpoint import save_checkpoint
+    from chatgpt2.codec import Codec
+    from chatgpt2.vocabulary import SPECIAL, vocabulary_hash
+
+    vocabulary = [*SPECIAL, *"你好吗我很高兴认识今天气真不错，。！？"]
+    codec = Codec(vocabulary, window=64)
+    config = GPT2Config(
+        vocab_size=len(vocabulary),
+        n_positions=64,
+        n_embd=64,
+        n_layer=1,
+        n_head=1,
+        bos_token_id=codec.cls_id,
+        eos_token_id=codec.sep_id,
+    )
+    card = Card(vocabulary_hash=vocabulary_hash(vocabulary), window=64, sampling={"max_new_tokens": 16})
+    save_checkpoint(tmp_path / "real", GPT2LMHeadModel(config), codec, card)
+    return tmp_path / "real"
+
+
+def test_a_real_model_talks(model: Path) -> None:
+    result = run("--model", str(model), "--seed", "1", stdin="你好\n" * 8)
+    replies = result.stdout.splitlines()
+    assert len(replies) == 8 and all(replies)
+    shown = json.loads(run("show", "default", "--json", command=sessions).stdout)
+    assert [turn["text"] for turn in shown["record"][1::2]] == replies
+    assert all(0 < turn["tokens"] <= 16 for turn in shown["record"][1::2])
+    assert run("--model", str(model), "--session", "另一个", "--seed", "1", "--once", "你好").stdout == (
+        replies[0] + "\n"
+    )
