@@ -20,9 +20,9 @@ from typing import Literal
 import numpy as np
 
 from chatgpt2.dialogue import Dialogue, Turn
-from chatgpt2.errors import CheckpointError, ConfigError
-from chatgpt2.spelling import Piece, piece_of, spell
-from chatgpt2.vocabulary import check_vocabulary, read_tokenizer, save_vocabulary, vocabulary_hash
+from chatgpt2.errors import ConfigError
+from chatgpt2.spelling import Decoder, Piece, piece_of
+from chatgpt2.vocabulary import check_vocabulary, read_tokenizer, save_tokenizer, vocabulary_hash
 from chatgpt2.wordpiece import Bool, Int32, Int64, WordPiece, is_marker, offsets_of
 
 Learn = Literal["all", "bot"]
@@ -125,20 +125,7 @@ class Codec:
 
     def save(self, directory: Path | str) -> None:
         """Write a directory that `load` and `transformers.AutoTokenizer` read."""
-        from transformers import BertTokenizer  # takes seconds, and only saving needs it
-
-        entries = {entry: i for i, entry in enumerate(self.vocabulary)}
-        tokenizer = BertTokenizer(
-            vocab=entries,  # not vocab_file=: transformers 5 takes that and ignores it
-            do_lower_case=self.lowercase,
-            bos_token="[CLS]",
-            eos_token="[SEP]",
-            model_max_length=self.window,
-        )
-        if len(tokenizer) != len(entries):
-            raise CheckpointError(f"transformers made {len(tokenizer)} tokens of {len(entries)} entries")
-        tokenizer.save_pretrained(str(directory))
-        save_vocabulary(self.vocabulary, Path(directory) / "vocab.txt")
+        save_tokenizer(directory, self.vocabulary, self.lowercase, self.window)
 
     # Dialogue → ids
 
@@ -241,7 +228,16 @@ class Codec:
 
     def text(self, ids: Iterable[int]) -> Iterator[str]:
         """The text of `ids` as they come, in whole characters and words; special tokens are passed over."""
-        return spell(self._pieces[token] for token in ids)
+        decoder = self.decoder()
+        for token in ids:
+            if part := decoder.push((token,)):
+                yield part
+        if part := decoder.finish():
+            yield part
+
+    def decoder(self) -> Decoder:
+        """`text` for those who have the ids a few at a time."""
+        return Decoder(self._pieces)
 
     def decode(self, ids: Iterable[int]) -> str:
         return "".join(self.text(ids))

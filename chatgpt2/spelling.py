@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import string
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 import regex
@@ -56,27 +56,39 @@ def kind_of(text: str) -> Kind:
     return "word" if letter and not CJK.match(text) else "solid"
 
 
-def spell(pieces: Iterable[Piece | None]) -> Iterator[str]:
-    """The text of `pieces` in parts that are never taken back; a word comes when it can no longer grow.
+class Decoder:
+    """Ids of one text in, whole characters and words out. `pieces[id]` is what an id writes; None: no text.
 
-    None is a token that stands for no text; it ends a word.
+    The parts that `push` and then `finish` give add up to the text and are never taken back: a word comes when it
+    can no longer grow.
     """
-    writer = _Writer()
-    word: list[str] = []
-    for piece in pieces:
-        if word and not (piece and piece.inner):
-            yield writer.write(_compose(word), "word")
-            word = []
+
+    def __init__(self, pieces: Sequence[Piece | None]) -> None:
+        self._pieces = pieces
+        self._word: list[str] = []
+        self._writer = _Writer()
+
+    def push(self, ids: Iterable[int]) -> str:
+        return "".join([self._add(self._pieces[token]) for token in ids])
+
+    def finish(self) -> str:
+        """The word that was held back."""
+        word, self._word = self._word, []
+        return self._writer.write(_compose(word), "word") if word else ""
+
+    def _add(self, piece: Piece | None) -> str:
+        if self._word and piece and piece.inner:
+            self._word.append(piece.text)
+            return ""
+        done = self.finish()
         if piece is None:
-            continue
-        if word or (piece.kind == "word" and not piece.inner):
-            word.append(piece.text)
-        elif piece.inner:
-            yield writer.extend(piece.text, piece.kind)
-        else:
-            yield writer.write(piece.text, piece.kind)
-    if word:
-        yield writer.write(_compose(word), "word")
+            return done
+        if piece.inner:
+            return done + self._writer.extend(piece.text, piece.kind)
+        if piece.kind == "word":
+            self._word.append(piece.text)
+            return done
+        return done + self._writer.write(piece.text, piece.kind)
 
 
 def _compose(word: Sequence[str]) -> str:

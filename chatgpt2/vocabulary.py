@@ -180,6 +180,25 @@ def read_tokenizer(directory: Path) -> TokenizerFiles:
     return TokenizerFiles(entries, lowercase, min(windows, default=None))
 
 
+def save_tokenizer(directory: Path | str, entries: Sequence[str], lowercase: bool, window: int) -> None:
+    """Write a directory that `read_tokenizer` and `transformers.AutoTokenizer` read."""
+    from transformers import BertTokenizer  # takes seconds, and only saving needs it
+
+    tokenizer = BertTokenizer(
+        vocab={entry: i for i, entry in enumerate(entries)},  # transformers 5 ignores vocab_file=
+        do_lower_case=lowercase,
+        bos_token="[CLS]",
+        eos_token="[SEP]",
+        model_max_length=window,
+    )
+    if len(tokenizer) != len(entries):
+        raise CheckpointError(
+            f"{directory}: transformers made {len(tokenizer)} tokens of {len(entries)} entries"
+        )
+    tokenizer.save_pretrained(str(directory))
+    save_vocabulary(entries, Path(directory) / "vocab.txt")
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
@@ -195,6 +214,8 @@ def _saved_entries(saved: dict[str, Any], path: Path) -> tuple[list[str], bool |
     model = saved.get("model") or {}
     if model.get("type") != "WordPiece":
         raise CheckpointError(f"{path}: a {model.get('type')} tokenizer; only BERT's WordPiece can be used")
+    if not isinstance(model.get("vocab"), dict):
+        raise CheckpointError(f"{path}: it has no vocabulary")
     ids = dict(model["vocab"]) | {token["content"]: token["id"] for token in saved.get("added_tokens", ())}
     if sorted(ids.values()) != list(range(len(ids))):
         raise CheckpointError(f"{path}: the ids of its tokens are not 0 to {len(ids) - 1}")

@@ -199,11 +199,13 @@ MODIFIERS = (*range(0xFE00, 0xFE10), 0x20E3, *range(0x1F3FB, 0x1F400))
 
 
 def _candidates() -> dict[str, tuple[str, ...]]:
-    """REPLACEMENTS, and full-width and ASCII forms for each other."""
+    """REPLACEMENTS, full-width and ASCII forms for each other, and small letters for capitals."""
     found = dict(REPLACEMENTS)
     for point in range(0x21, 0x7F):
         narrow, wide = chr(point), chr(point + 0xFEE0)
-        found[wide] = (*found.get(wide, ()), narrow)
+        found[wide] = (*found.get(wide, ()), narrow, narrow.lower())
+        if narrow.isupper():
+            found[narrow] = (narrow.lower(),)
         if not narrow.isalnum():
             found[narrow] = (wide, *found.get(narrow, ()))
     return found

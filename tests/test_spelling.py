@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatgpt2.codec import Codec
-from chatgpt2.spelling import piece_of, spell
+from chatgpt2.spelling import Decoder, piece_of
 from chatgpt2.vocabulary import default_vocabulary
 
 CODEC = Codec(default_vocabulary())
@@ -87,30 +85,24 @@ def test_spaces_where_they_belong(written: str, read: str) -> None:
 
 
 def pieces(*entries: str) -> list[str]:
-    return list(spell(map(piece_of, entries)))
+    """What comes out after each entry, and at the end."""
+    decoder = Decoder([piece_of(entry) for entry in entries])
+    return [*(decoder.push([i]) for i in range(len(entries))), decoder.finish()]
 
 
 def test_a_word_is_written_when_it_cannot_grow() -> None:
-    written: list[str] = []
-
-    def watched() -> Iterator[object]:
-        for entry in ["你", "chat", "##gp", "##t", "好", "3", "##0", "%"]:
-            yield piece_of(entry)
-            written.append("|")
-
-    for part in spell(watched()):  # type: ignore[arg-type]
-        written.append(part)
-    assert "".join(written) == "你||||chatgpt好|||30%|"
+    parts = pieces("你", "chat", "##gp", "##t", "好", "3", "##0", "%", "ok")
+    assert parts == ["你", "", "", "", "chatgpt好", "", "", "30%", "", " ok"]
 
 
 def test_pieces_that_begin_in_the_middle_of_a_word() -> None:
-    assert pieces("##gpt", "ok") == ["gpt", " ok"]
-    assert pieces("你", "##好", "##a", "好") == ["你", "好", "a", "好"]
-    assert pieces("##") == ["##"]
+    assert pieces("##gpt", "ok") == ["gpt", "", " ok"]
+    assert pieces("你", "##好", "##a", "好") == ["你", "好", "a", "好", ""]
+    assert pieces("##") == ["##", ""]
 
 
 def test_hangul_is_put_together_again() -> None:
-    assert pieces("ᄒ", "##ᅡ", "##ᆫ", "국") == ["한", " 국"]
+    assert pieces("ᄒ", "##ᅡ", "##ᆫ", "국") == ["", "", "", "한", " 국"]
 
 
 def test_special_tokens_are_passed_over() -> None:
@@ -124,6 +116,8 @@ def test_parts_are_whole_and_add_up(ids: list[int]) -> None:
     parts = list(CODEC.text(ids))
     text = CODEC.decode(ids)
     assert "".join(parts) == text
+    decoder = CODEC.decoder()
+    assert decoder.push(ids[:7]) + decoder.push(ids[7:]) + decoder.finish() == text
     assert "\ufffd" not in text and "##" not in text.replace("#", "", text.count("#")) and "  " not in text
     for prefix in (ids[: len(ids) // 2], ids[:-1]):  # what has been written is never taken back
         known = list(CODEC.text(prefix))

@@ -185,6 +185,12 @@ def test_mapping_to_what_the_vocabulary_has() -> None:
     assert tokens([*entries, "…", "“"], "“好”…") == ["“", "好", '"', "…"]
 
 
+def test_a_vocabulary_without_capitals_writes_them_small() -> None:
+    entries = [*SPECIAL, "a", "b", "##b", "<S>"]
+    assert tokens(entries, "AB ＡＢ Äb") == ["a", "##b", "a", "##b", "[UNK]"]
+    assert tokens([*entries, "A", "##B"], "AB") == ["A", "##B"]
+
+
 def test_mapping_leaves_alone_what_has_no_replacement() -> None:
     assert tokens([*SPECIAL, "好"], "“好") == ["[UNK]", "好"]
 
