@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import string
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,10 +19,10 @@ from typing import Literal
 import numpy as np
 
 from chatgpt2.dialogue import Dialogue, Turn
-from chatgpt2.errors import ConfigError
+from chatgpt2.errors import CheckpointError, ConfigError
 from chatgpt2.spelling import Decoder, Piece, piece_of
-from chatgpt2.vocabulary import check_vocabulary, read_tokenizer, save_tokenizer, vocabulary_hash
-from chatgpt2.wordpiece import Bool, Int32, Int64, WordPiece, is_marker, offsets_of
+from chatgpt2.vocabulary import check_vocabulary, read_tokenizer, save_vocabulary, vocabulary_hash
+from chatgpt2.wordpiece import Bool, Int32, Int64, WordPiece, has_capitals, is_marker, offsets_of
 
 Learn = Literal["all", "bot"]
 
@@ -89,7 +88,7 @@ class Codec:
         check_vocabulary(vocabulary)
         self.vocabulary = list(vocabulary)
         self.window = window
-        self.lowercase = _has_no_capitals(vocabulary) if lowercase is None else lowercase
+        self.lowercase = not has_capitals(vocabulary) if lowercase is None else lowercase
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = map(
             self.vocabulary.index, ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
         )
@@ -125,7 +124,19 @@ class Codec:
 
     def save(self, directory: Path | str) -> None:
         """Write a directory that `load` and `transformers.AutoTokenizer` read."""
-        save_tokenizer(directory, self.vocabulary, self.lowercase, self.window)
+        from transformers import BertTokenizer  # takes seconds, and only saving needs it
+
+        tokenizer = BertTokenizer(
+            vocab={entry: i for i, entry in enumerate(self.vocabulary)},  # transformers 5 ignores vocab_file=
+            do_lower_case=self.lowercase,
+            bos_token="[CLS]",
+            eos_token="[SEP]",
+            model_max_length=self.window,
+        )
+        if len(tokenizer) != len(self.vocabulary):
+            raise CheckpointError(f"{directory}: transformers made {len(tokenizer)} tokens of the vocabulary")
+        tokenizer.save_pretrained(str(directory))
+        save_vocabulary(self.vocabulary, Path(directory) / "vocab.txt")
 
     # Dialogue → ids
 
@@ -229,9 +240,7 @@ class Codec:
     def text(self, ids: Iterable[int]) -> Iterator[str]:
         """The text of `ids` as they come, in whole characters and words; special tokens are passed over."""
         decoder = self.decoder()
-        for token in ids:
-            if part := decoder.push((token,)):
-                yield part
+        yield from filter(None, (decoder.push((token,)) for token in ids))
         if part := decoder.finish():
             yield part
 
@@ -245,11 +254,6 @@ class Codec:
     @cached_property
     def _pieces(self) -> list[Piece | None]:
         return [None if is_marker(e) or e.isspace() else piece_of(e) for e in self.vocabulary]
-
-
-def _has_no_capitals(vocabulary: Iterable[str]) -> bool:
-    characters = {char for entry in vocabulary if not is_marker(entry) for char in entry}
-    return characters.isdisjoint(string.ascii_uppercase)
 
 
 def _split(sizes: Sequence[int], first: int, window: int) -> Iterator[SlotRow]:

@@ -127,6 +127,8 @@ class _Writer:
 
     def _needs_space(self, text: str, kind: Kind) -> bool:
         last_text, last_kind = self._last
+        if self._address and kind == "solid":  # or the address would seem to go on
+            return text.isalpha() and last_kind == "word"
         if "solid" in (kind, last_kind):
             return False
         if kind == "mark":
@@ -143,7 +145,7 @@ class _Writer:
         before, kind = self._before
         if self._address or kind == "solid" or mark in JOINING:
             return False
-        if mark in NUMERIC and before[-1].isdigit() and word[0].isdigit():
+        if mark in NUMERIC and before[-1] in "0123456789%" and word[0].isdigit():
             return mark == "," and len(word) != 3
         if mark == ".":
             return not (word.lower() in SUFFIXES or (len(before) == len(word) == 1 and kind == "word"))

@@ -29,7 +29,7 @@ UNUSED = tuple(f"[unused{n}]" for n in range(1, 12))
 
 LETTERS = string.digits + string.ascii_lowercase + string.ascii_uppercase
 CJK_PUNCTUATION = "“”‘’…—–·、。《》〈〉「」『』【】〔〕〖〗！＂＃％＆（），：；？～￥＋－＝＜＞＠｜／＊"
-SYMBOLS = "￣▽°×÷±²³√∞≈≠≤≥→←↑↓☆★○●◎◇◆□■△▲♂♀♪♫♥♡☀☁☂☎☺☹✓✔✗✘€£©®™①②③④⑤⑥⑦⑧⑨⑩ωのノっ"
+SYMBOLS = "￣▽≧≦∀⊙ˇ╯╰╮╭︶﹏´°℃×÷±²³√∞≈≠≤≥→←↑↓☆★○●◎◇◆□■△▲♂♀♪♫♥♡☀☁☂☎☺☹✓✔✗✘€£©®™①②③④⑤⑥⑦⑧⑨⑩ωのノっ"
 
 # Han characters beyond GB2312 that mainland chat writes, and the commonest traditional ones.
 CHAT_HAN = (
@@ -178,25 +178,6 @@ def read_tokenizer(directory: Path) -> TokenizerFiles:
     limits = (config.get("model_max_length"), model.get("n_positions") or model.get("n_ctx"))
     windows = [int(limit) for limit in limits if limit and limit < NO_LIMIT]
     return TokenizerFiles(entries, lowercase, min(windows, default=None))
-
-
-def save_tokenizer(directory: Path | str, entries: Sequence[str], lowercase: bool, window: int) -> None:
-    """Write a directory that `read_tokenizer` and `transformers.AutoTokenizer` read."""
-    from transformers import BertTokenizer  # takes seconds, and only saving needs it
-
-    tokenizer = BertTokenizer(
-        vocab={entry: i for i, entry in enumerate(entries)},  # transformers 5 ignores vocab_file=
-        do_lower_case=lowercase,
-        bos_token="[CLS]",
-        eos_token="[SEP]",
-        model_max_length=window,
-    )
-    if len(tokenizer) != len(entries):
-        raise CheckpointError(
-            f"{directory}: transformers made {len(tokenizer)} tokens of {len(entries)} entries"
-        )
-    tokenizer.save_pretrained(str(directory))
-    save_vocabulary(entries, Path(directory) / "vocab.txt")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

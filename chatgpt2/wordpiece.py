@@ -13,8 +13,10 @@ as BertTokenizerFast(split_special_tokens=True) reads it. Nobody can end a turn 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
+from string import ascii_uppercase
 
 import numpy as np
 import numpy.typing as npt
@@ -183,6 +185,7 @@ REPLACEMENTS: dict[str, tuple[str, ...]] = {
     "・": ("·", "•"),
     "‧": ("·", "•"),
     "～": ("~",),
+    "･": ("·", "・"),
     "〜": ("～", "~"),
     "∼": ("~", "～"),
     "~": ("～",),
@@ -199,8 +202,12 @@ MODIFIERS = (*range(0xFE00, 0xFE10), 0x20E3, *range(0x1F3FB, 0x1F400))
 
 
 def _candidates() -> dict[str, tuple[str, ...]]:
-    """REPLACEMENTS, full-width and ASCII forms for each other, and small letters for capitals."""
+    """REPLACEMENTS, full-width and ASCII forms for each other, small letters for capitals, plain for accented."""
     found = dict(REPLACEMENTS)
+    for char in map(chr, (*range(0xC0, 0x250), *range(0x1E00, 0x1F00))):
+        plain = "".join(part for part in unicodedata.normalize("NFD", char) if part.isascii())
+        if plain:
+            found[char] = (plain, plain.lower())
     for point in range(0x21, 0x7F):
         narrow, wide = chr(point), chr(point + 0xFEE0)
         found[wide] = (*found.get(wide, ()), narrow, narrow.lower())
@@ -239,3 +246,8 @@ def text_mapping(
 def is_marker(entry: str) -> bool:
     """Whether an entry stands for something that is not text: [SEP], [unused7], <S>."""
     return MARKER.fullmatch(entry) is not None
+
+
+def has_capitals(vocabulary: Sequence[str]) -> bool:
+    """Whether any entry that is text has a capital Latin letter."""
+    return any(char in ascii_uppercase for entry in vocabulary if not is_marker(entry) for char in entry)

@@ -187,8 +187,13 @@ def test_mapping_to_what_the_vocabulary_has() -> None:
 
 def test_a_vocabulary_without_capitals_writes_them_small() -> None:
     entries = [*SPECIAL, "a", "b", "##b", "<S>"]
-    assert tokens(entries, "AB ＡＢ Äb") == ["a", "##b", "a", "##b", "[UNK]"]
+    assert tokens(entries, "AB ＡＢ Äb") == ["a", "##b", "a", "##b", "a", "##b"]
     assert tokens([*entries, "A", "##B"], "AB") == ["A", "##B"]
+
+
+def test_accents_go_where_the_vocabulary_has_none() -> None:
+    entries = [*SPECIAL, "e", "##e", "é"]
+    assert tokens(entries, "é è Ễ eè") == ["é", "e", "e", "e", "##e"]
 
 
 def test_mapping_leaves_alone_what_has_no_replacement() -> None:
