@@ -9,67 +9,31 @@ from __future__ import annotations
 import json
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 from transformers.utils import logging as transformers_logging
 
+from chatgpt2.card import CARD
+from chatgpt2.card import Card as Card
 from chatgpt2.codec import Codec
 from chatgpt2.errors import CheckpointError, ConfigError
 from chatgpt2.vocabulary import vocabulary_hash
 
-CARD = "chatgpt2.json"
-FORMAT = 1
 SIZES = {"tiny": (4, 256), "small": (6, 384), "base": (12, 768)}
 """Layers and width; every head is 64 wide."""
 _ADAPTER = "adapter_config.json"
-
-
-@dataclass(frozen=True)
-class Card:
-    """What a checkpoint says of itself, kept in chatgpt2.json."""
-
-    format: int = FORMAT
-    vocabulary_hash: str = ""
-    window: int = 512
-    history: str = "drop-oldest-turns"
-    learn: str = "all"
-    data_fingerprint: str = ""
-    training: dict[str, Any] = field(default_factory=dict)
-    metrics: dict[str, float] = field(default_factory=dict)
-    sampling: dict[str, Any] = field(default_factory=dict)
-    opening: tuple[str, ...] = ()
-
-    @classmethod
-    def read(cls, directory: Path) -> Card | None:
-        """The card of a directory; None when it has none (a model from elsewhere)."""
-        path = directory / CARD
-        try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{path} cannot be read ({error}): restore it or delete it") from error
-        if not isinstance(raw, dict) or not isinstance(raw.get("format"), int):
-            raise CheckpointError(f"{path} is not a chatgpt2 card: restore it or delete it")
-        if raw["format"] > FORMAT:
-            raise CheckpointError(
-                f"{path} has format {raw['format']}, this chatgpt2 knows up to {FORMAT}: upgrade chatgpt2"
-            )
-        known = {f.name for f in fields(cls)}
-        raw["opening"] = tuple(raw.get("opening", ()))
-        return cls(**{key: value for key, value in raw.items() if key in known})
-
-    def write(self, directory: Path) -> None:
-        """Write the card into `directory`."""
-        text = json.dumps(asdict(self), ensure_ascii=False, indent=2)
-        (directory / CARD).write_text(text + "\n", encoding="utf-8")
+# What transformers, peft, torch and safetensors raise at files that are damaged or not what they seem.
+_UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError, UnpicklingError)
 
 
 @dataclass(frozen=True)
@@ -128,12 +92,14 @@ def save_checkpoint(directory: Path, model: Any, codec: Codec, card: Card) -> No
     """Write a model (or a LoRA adapter), its tokenizer and its card into `directory`."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        # Left to decide itself whether an adapter holds the embeddings, peft asks the hub about its base.
+        adapted = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
         with quiet_transformers():
-            model.save_pretrained(directory)
+            model.save_pretrained(directory, **adapted)
         codec.save(directory)
         card.write(directory)
-    except OSError as error:
-        raise CheckpointError(f"cannot write the model to {directory} ({error.strerror or error})") from error
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"cannot write the model to {directory} ({_reason(error)})") from error
 
 
 def load_checkpoint(name: str | Path, device: str = "cpu") -> Checkpoint:
@@ -144,8 +110,7 @@ def load_checkpoint(name: str | Path, device: str = "cpu") -> Checkpoint:
     """
     directory = _locate(name)
     card = Card.read(directory)
-    adapter = directory / _ADAPTER
-    model = _load_adapter(directory) if adapter.exists() else _load_model(directory)
+    model = _load_weights(directory)
     codec = Codec.load(directory)
     _check_fit(directory, model, codec, card)
     repair_special_ids(model, codec)
@@ -180,25 +145,35 @@ def _download(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=wanted))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
-            f"{name} is not a directory here and cannot be had from the hub ({reason}): check the name and the "
-            "network, or set HF_ENDPOINT to a mirror"
+            f"{name} is not a directory here and cannot be had from the hub ({_reason(error)}): check the name "
+            "and the network, or set HF_ENDPOINT to a mirror"
         ) from error
 
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Keep transformers' progress bars, reports and hints off the user's screen."""
+    """Keep transformers' progress bars, reports and hints off the user's screen, and peft's old-style calls."""
     verbosity, bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity(logging.ERROR)
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
     finally:
         transformers_logging.set_verbosity(verbosity)
         if bar:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def is_adapter(directory: Path) -> bool:
+    """Whether a directory holds a LoRA adapter rather than a whole model."""
+    return (directory / _ADAPTER).exists()
+
+
+def _load_weights(directory: Path) -> GPT2LMHeadModel:
+    return _load_adapter(directory) if is_adapter(directory) else _load_model(directory)
 
 
 def _load_model(directory: Path) -> GPT2LMHeadModel:
@@ -212,12 +187,22 @@ def _load_model(directory: Path) -> GPT2LMHeadModel:
             if config.model_type != "gpt2":
                 raise CheckpointError(f"{directory} holds a {config.model_type} model: a GPT-2 is needed")
             _repair_config_ids(config)
-            model = AutoModelForCausalLM.from_pretrained(directory, config=config, dtype=torch.float32)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise CheckpointError(f"{directory} cannot be loaded as a GPT-2: {reason}") from error
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                directory, config=config, dtype=torch.float32, output_loading_info=True
+            )
+    except _UNREADABLE as error:
+        raise CheckpointError(f"{directory} cannot be loaded as a GPT-2: {_reason(error)}") from error
+    model, report = loaded
+    if missing := sorted(report["missing_keys"]):
+        # transformers would fill them with random numbers and talk nonsense.
+        raise CheckpointError(f"{directory} lacks {len(missing)} weights ({missing[0]} …): copy it again")
     assert isinstance(model, GPT2LMHeadModel)
     return model
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what an error says."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _repair_config_ids(config: Any) -> None:
@@ -236,13 +221,14 @@ def _load_adapter(directory: Path) -> GPT2LMHeadModel:
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"{directory / _ADAPTER} cannot be read ({error})") from error
     try:
-        model = _load_model(_locate(base))
-        merged = PeftModel.from_pretrained(model, str(directory)).merge_and_unload()
+        model = _load_weights(_locate(base))
     except CheckpointError as error:
-        raise CheckpointError(f"{directory} is a LoRA adapter and its base is missing: {error}") from error
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise CheckpointError(f"{directory}: the adapter does not fit its base {base}: {reason}") from error
+        raise CheckpointError(f"{directory} is a LoRA adapter whose base cannot be used: {error}") from error
+    try:
+        with quiet_transformers():
+            merged = PeftModel.from_pretrained(model, str(directory)).merge_and_unload()
+    except _UNREADABLE as error:
+        raise CheckpointError(f"{directory} does not fit its base {base}: {_reason(error)}") from error
     assert isinstance(merged, GPT2LMHeadModel)
     return merged
 
@@ -288,7 +274,8 @@ def add_lora(model: GPT2LMHeadModel, rank: int, *, base: str | Path, dropout: fl
     )
     local = Path(base).expanduser()
     model.name_or_path = str(local.resolve()) if local.is_dir() else str(base)
-    return get_peft_model(model, config)
+    with quiet_transformers():
+        return get_peft_model(model, config)
 
 
 def freeze(model: GPT2LMHeadModel, blocks: int) -> None:
