@@ -6,8 +6,9 @@ import importlib
 import os
 import sys
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -54,12 +55,13 @@ class Lazy(click.Group):
         except click.UsageError as error:
             import difflib
 
-            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            longer = [name for name in COMMANDS if name.startswith(args[0])]
+            near = longer or difflib.get_close_matches(args[0], COMMANDS, n=1)
             hint = f" Did you mean {near[0]}?" if near else " `chatgpt2 --help` lists the commands."
             raise click.UsageError(error.message + hint, ctx) from error
 
 
-def _settings(config: Path | None) -> dict[str, Any]:
+def _settings(config: Path | None, ctx: click.Context) -> dict[str, Any]:
     """The TOML file as click's default map: a table for each command, a key for each option."""
     path = config or data_folder() / "chatgpt2.toml"
     if config is None and not path.exists():
@@ -73,27 +75,37 @@ def _settings(config: Path | None) -> dict[str, Any]:
     for table, values in raw.items():
         if table not in COMMANDS or not isinstance(values, dict):
             raise ConfigError(f"{path}: [{table}] is no command; tables are named {', '.join(COMMANDS)}")
-    return {name: _check_keys(path, name, values) for name, values in raw.items()}
+    running = ctx.invoked_subcommand
+    if running not in raw:
+        return {}
+    # Importing a command costs time, so only the one that runs is checked, and it is imported already.
+    return {running: _defaults(f"{path}, [{running}]", cli.get_command(ctx, running), raw[running], ctx)}
 
 
-def _check_keys(path: Path, name: str, values: dict[str, Any]) -> dict[str, Any]:
-    # Importing a command costs time, so only the one that runs is checked (by its arguments' presence).
-    if name not in sys.argv[1:]:
-        return values
-    command = Lazy("chatgpt2").get_command(click.Context(click.Group()), name)
+def _defaults(where: str, command: click.Command | None, values: Any, ctx: click.Context) -> dict[str, Any]:
+    """The values by the names of the command's parameters; those of a group by its commands."""
     assert command is not None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where} must be a table of options, not {values!r}")
     if isinstance(command, click.Group):
-        return values
-    known = {p.name: p for p in command.params}
-    renamed = {key.replace("-", "_"): value for key, value in values.items()}
-    for key in renamed:
+        inner = {name: command.get_command(ctx, name) for name in command.list_commands(ctx)}
+        _check_keys(where, "command", values, inner)
+        return {name: _defaults(f"{where[:-1]}.{name}]", inner[name], values[name], ctx) for name in values}
+    names = {option[2:]: each.name for each in command.params for option in each.opts if option[:2] == "--"}
+    given = {key.replace("_", "-"): value for key, value in values.items()}
+    _check_keys(where, "option", given, names)
+    return {str(names[key]): value for key, value in given.items()}
+
+
+def _check_keys(where: str, kind: str, values: Iterable[str], known: Iterable[str]) -> None:
+    for key in values:
         if key not in known:
-            options = ", ".join(sorted(k.replace("_", "-") for k in known if k))
-            raise ConfigError(f"{path}, [{name}]: no option {key.replace('_', '-')}; there are {options}")
-    return renamed
+            raise ConfigError(f"{where}: no {kind} {key}; there are {', '.join(sorted(known))}")
 
 
-@click.group(cls=Lazy, context_settings={"auto_envvar_prefix": "CHATGPT2", "help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Lazy, context_settings={"auto_envvar_prefix": "CHATGPT2", "help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__, prog_name="chatgpt2")
 @click.option(
     "--config",
@@ -108,7 +120,7 @@ def cli(ctx: click.Context, config: Path | None) -> None:
 
     A flag beats the environment (CHATGPT2_CHAT_TEMPERATURE=0.7), which beats the TOML file.
     """
-    ctx.default_map = _settings(config)
+    ctx.default_map = _settings(config, ctx)
 
 
 def main() -> None:
@@ -118,11 +130,13 @@ def main() -> None:
             # A Chinese reply must not crash a Windows console or a C locale.
             stream.reconfigure(errors="replace", **({} if stream.isatty() else {"encoding": "utf-8"}))
     try:
-        cli.main(standalone_mode=False)
+        # The status that a command handed to ctx.exit, or its result: None.
+        status = cli.main(prog_name="chatgpt2", standalone_mode=False)
     except ChatGPT2Error as error:
         _fail(str(error), 2)
     except click.ClickException as error:
         error.show()
+        click.echo(_source(error), err=True, nl=False)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("Stopped.", err=True)
@@ -136,8 +150,20 @@ def main() -> None:
             raise
         name = type(error).__name__
         _fail(f"unexpected {name}: {error} (this is a bug; CHATGPT2_DEBUG=1 shows where)", 1)
+    sys.exit(status)
 
 
-def _fail(message: str, status: int) -> None:
+def _source(error: click.ClickException) -> str:
+    """Where a wrong value came from, unless it was typed on this command line."""
+    if not isinstance(error, click.BadParameter) or not (error.ctx and error.param and error.param.name):
+        return ""
+    source = error.ctx.get_parameter_source(error.param.name)
+    if source is click.core.ParameterSource.ENVIRONMENT:
+        own = error.param.envvar or f"{error.ctx.auto_envvar_prefix}_{error.param.name.upper()}"
+        return f"It comes from the environment: {own}.\n"
+    return "It comes from the TOML file.\n" if source is click.core.ParameterSource.DEFAULT_MAP else ""
+
+
+def _fail(message: str, status: int) -> NoReturn:
     click.echo(click.style("Error: ", fg="red") + message, err=True)
     sys.exit(status)

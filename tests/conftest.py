@@ -1,0 +1,48 @@
+"""What holds for every test: nothing of the user's is touched, no network, and CI skips nothing in silence."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # huggingface_hub reads it when it is imported
+
+_KEPT = {"CHATGPT2_DATA", "CHATGPT2_REQUIRE_ALL"}
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A data folder per test, and none of the user's settings."""
+    for name in os.environ.keys() - _KEPT:
+        if name.startswith("CHATGPT2_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("CHATGPT2_HOME", str(tmp_path / "home"))
+
+
+def _refuse_skip(report: Any) -> None:
+    """CHATGPT2_REQUIRE_ALL=1 (CI): a skipped test is a failed one, unless real data is absent altogether."""
+    if not os.environ.get("CHATGPT2_REQUIRE_ALL") or not report.skipped or hasattr(report, "wasxfail"):
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if "CHATGPT2_DATA" in reason and not os.environ.get("CHATGPT2_DATA"):
+        return
+    report.outcome = "failed"
+    report.longrepr = f"{reason}, but CHATGPT2_REQUIRE_ALL is set"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _refuse_skip(report)
+    return report
