@@ -28,6 +28,7 @@ SIZES = {"small": (6, 384), "base": (12, 768)}  # layers, embedding
 TOP_K = 8
 
 Prompts = list[list[int]]
+Contender = Callable[[Prompts, int], object]  # prompts, new tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Task:
     new_tokens: int
 
     def prompts(self) -> Prompts:
+        """Fresh ones each time; the first hundred ids are the special tokens of such a vocabulary."""
         return torch.randint(100, VOCABULARY, (self.streams, self.prompt_tokens)).tolist()
 
 
@@ -55,17 +57,19 @@ def random_model(size: str) -> GPT2LMHeadModel:
         eos_token_id=102,
         pad_token_id=0,
     )
-    return GPT2LMHeadModel(config).eval()
+    model = GPT2LMHeadModel(config)
+    model.train(False)
+    return model
 
 
 @torch.inference_mode()
 def chitchat(model: GPT2LMHeadModel, prompt: list[int], new_tokens: int) -> list[int]:
     """The algorithm of GPT2-chitchat's interact.py: the whole sequence again for every token."""
-    ids, reply = torch.tensor([prompt]), []
+    ids, reply = torch.tensor([prompt]), list[int]()
     for _ in range(new_tokens):
         logits = model(input_ids=ids, use_cache=False).logits[0, -1]
-        for token in set(reply):
-            logits[token] /= 1.0  # its repetition penalty, token by token
+        for said in set(reply):
+            logits[said] /= 1.0  # its repetition penalty, token by token
         logits[100] = -torch.inf
         logits[logits < logits.topk(TOP_K).values[-1]] = -torch.inf
         token = torch.multinomial(logits.softmax(-1), 1)
@@ -77,7 +81,7 @@ def chitchat(model: GPT2LMHeadModel, prompt: list[int], new_tokens: int) -> list
 @torch.inference_mode()
 def transformers_generate(model: GPT2LMHeadModel, prompts: Prompts, new_tokens: int) -> None:
     ids = torch.tensor(prompts)
-    model.generate(
+    model.generate(  # type: ignore[misc]
         ids,
         attention_mask=torch.ones_like(ids),
         do_sample=True,
@@ -102,50 +106,43 @@ async def ours(engine: PyTorchEngine, prompts: Prompts, new_tokens: int) -> None
     await asyncio.gather(*(call(prompt) for prompt in prompts))
 
 
-def tokens_per_second(work: Callable[[Prompts], object], task: Task, rounds: int) -> float:
-    """The best of the rounds, after one short round that warms up."""
-    work(Task(1, task.prompt_tokens, task.new_tokens).prompts())
-    seconds = []
-    for _ in range(rounds):
-        prompts = task.prompts()
-        start = time.perf_counter()
-        work(prompts)
-        seconds.append(time.perf_counter() - start)
-    return task.streams * task.new_tokens / min(seconds)
+def contenders(model: GPT2LMHeadModel, engine: PyTorchEngine, runner: asyncio.Runner) -> dict[str, Contender]:
+    return {
+        "chitchat": lambda prompts, new: chitchat(model, prompts[0], new),
+        "transformers": lambda prompts, new: transformers_generate(model, prompts, new),
+        "pytorch": lambda prompts, new: runner.run(ours(engine, prompts, new)),
+    }
+
+
+def race(works: dict[str, Contender], task: Task, rounds: int) -> dict[str, float]:
+    """Tokens per second of each, the best of the rounds; they take turns, so that all meet the same machine."""
+    seconds = dict.fromkeys(works, float("inf"))
+    for lap in range(rounds + 1):
+        for name, work in works.items():
+            prompts = task.prompts()
+            start = time.perf_counter()
+            work(prompts, task.new_tokens)
+            if lap:  # the first one warms up
+                seconds[name] = min(seconds[name], time.perf_counter() - start)
+    streams = {name: 1 if name == "chitchat" else task.streams for name in works}
+    return {name: streams[name] * task.new_tokens / seconds[name] for name in works}
+
+
+def row(streams: int, speeds: dict[str, float]) -> dict[str, float]:
+    """One line of the table: speeds and what ours is as a multiple of the others."""
+    ratios = {f"over_{name}": speeds["pytorch"] / speeds[name] for name in ("chitchat", "transformers")}
+    rounded = {name: round(value, 2) for name, value in {**speeds, **ratios}.items()}
+    return {"streams": streams, **rounded}
 
 
 def measure(size: str, tasks: Sequence[Task], rounds: int, bf16: bool) -> list[dict[str, float]]:
     model = random_model(size)
-    peer = tokens_per_second(
-        lambda prompts: chitchat(model, prompts[0], tasks[0].new_tokens),
-        Task(1, tasks[0].prompt_tokens, tasks[0].new_tokens),
-        rounds,
-    )
     engine = PyTorchEngine(model, dtype=torch.bfloat16 if bf16 else None)
     with asyncio.Runner() as runner:
-        rows = [measure_task(model, engine, runner, task, rounds, peer) for task in tasks]
+        works = contenders(model, engine, runner)
+        rows = [row(task.streams, race(works, task, rounds)) for task in tasks]
         runner.run(engine.close())
     return rows
-
-
-def measure_task(
-    model: GPT2LMHeadModel,
-    engine: PyTorchEngine,
-    runner: asyncio.Runner,
-    task: Task,
-    rounds: int,
-    peer: float,
-) -> dict[str, float]:
-    reference = tokens_per_second(lambda p: transformers_generate(model, p, task.new_tokens), task, rounds)
-    engine_speed = tokens_per_second(lambda p: runner.run(ours(engine, p, task.new_tokens)), task, rounds)
-    return {
-        "streams": task.streams,
-        "chitchat": round(peer, 1),
-        "transformers": round(reference, 1),
-        "pytorch": round(engine_speed, 1),
-        "over_chitchat": round(engine_speed / peer, 2),
-        "over_transformers": round(engine_speed / reference, 2),
-    }
 
 
 def parse() -> argparse.Namespace:

@@ -157,7 +157,8 @@ def _deliver(letters: list[Letter]) -> None:
 
 def _explained(error: Exception) -> EngineError:
     """An error of its own for each caller: exceptions carry a traceback, which callers must not share."""
-    explained = EngineError(f"the reply could not be generated: {type(error).__name__}: {error}")
+    what = str(error) if isinstance(error, EngineError) else f"{type(error).__name__}: {error}"
+    explained = EngineError(f"the reply could not be generated: {what}")
     explained.__cause__ = error
     return explained
 
@@ -171,7 +172,8 @@ class PyTorchEngine:
     max_waiting    requests that may wait; more are refused
     prefix_tokens  tokens of finished replies whose keys and values are kept for the next turn of their
                    conversation; 0 keeps none
-    dtype          compute in this precision (copies the weights); None: the model's own
+    dtype          compute in this precision (copies the weights); None: the model's own. bfloat16 on a CPU that
+                   has it made 8 and more replies at once about 1.6 times as fast, a single one no faster
 
     The weights must not change while the engine is in use: make a new engine after training on.
     """

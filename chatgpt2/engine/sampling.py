@@ -20,6 +20,7 @@ from chatgpt2.engine.base import SamplingParams
 from chatgpt2.errors import EngineError
 
 _COLDEST = 1e-6  # below this a division overflows, and the result is greedy anyway
+_PEEK = 256  # of a whole vocabulary, how many tokens are looked at before it is sorted
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +82,22 @@ def completes_ngram(reply: Sequence[int], n: int) -> list[int]:
     return [reply[start + n - 1] for start in starts if tuple(reply[start : start + n - 1]) == tail]
 
 
-def nucleus(values: Tensor, temperature: Tensor, top_p: Tensor) -> Tensor:
-    """The probabilities [rows, candidates] of logits sorted from high to low, zero after the smallest set
-    that reaches `top_p`. The first candidate always stays."""
-    probabilities = ((values - values[:, :1]) / temperature).softmax(-1)
+def nucleus(probabilities: Tensor, top_p: Tensor) -> Tensor:
+    """Probabilities [rows, candidates], sorted from high to low, with zeros after the smallest set that
+    reaches `top_p` [rows, 1]. The first candidate always stays."""
     before = probabilities.cumsum(-1) - probabilities
     return probabilities.masked_fill(before >= top_p, 0)
 
 
-def draw(probabilities: Tensor, uniforms: Tensor) -> Tensor:
-    """The candidate [rows, 1] whose cumulative probability passes `uniforms` [rows, 1], each in [0, 1)."""
+def draw(probabilities: Tensor, uniforms: Tensor, mass: Tensor | None = None) -> Tensor:
+    """The candidate [rows, 1] whose cumulative probability passes `uniforms` [rows, 1], each in [0, 1).
+
+    `mass` [rows, 1] is what the probabilities sum to, with those of candidates that are not given.
+    """
     cumulative = probabilities.cumsum(-1)
-    place = torch.searchsorted(cumulative, uniforms * cumulative[:, -1:], right=True)
+    place = torch.searchsorted(
+        cumulative, uniforms * (cumulative[:, -1:] if mass is None else mass), right=True
+    )
     # Rounding can carry the number past the last candidate that has a probability at all.
     last = (probabilities > 0).sum(-1, keepdim=True) - 1
     return torch.minimum(place, last)
@@ -100,25 +105,41 @@ def draw(probabilities: Tensor, uniforms: Tensor) -> Tensor:
 
 def sample(logits: Tensor, columns: Columns, uniforms: Tensor) -> Tensor:
     """The next token of every row, from float32 logits [rows, vocabulary] and numbers in [0, 1) [rows]."""
+    if not logits.amax(-1).isfinite().all():
+        raise EngineError("the model's logits are not finite numbers: its weights are damaged")
     chosen = torch.empty(len(logits), dtype=torch.long, device=logits.device)
     for width, rows in columns.widths:
         part = logits if len(rows) == len(logits) else logits[rows]
-        values, ids = _best(part, width)
-        if not values[:, 0].isfinite().all():
-            raise EngineError("the model's logits are not finite numbers: its weights are damaged")
-        if width > 1:
-            probabilities = nucleus(values, columns.temperature[rows], columns.top_p[rows])
-            ids = ids.gather(1, draw(probabilities, uniforms[rows].unsqueeze(1)))
-        chosen[rows] = ids[:, 0]
+        if width == 1:
+            chosen[rows] = part.argmax(-1)
+            continue
+        setting = (columns.temperature[rows], columns.top_p[rows], uniforms[rows].unsqueeze(1))
+        choose = _among_all if width == logits.shape[1] > _PEEK else _among
+        chosen[rows] = choose(part, width, *setting)
     return chosen
 
 
-def _best(logits: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """The `width` highest logits and their ids, both [rows, width], highest first."""
-    if width == 1:
-        values, ids = logits.max(-1, keepdim=True)
-    elif width < logits.shape[1]:
-        values, ids = logits.topk(width)
-    else:
-        values, ids = logits.sort(-1, descending=True)
-    return values, ids
+def _among(logits: Tensor, width: int, temperature: Tensor, top_p: Tensor, uniforms: Tensor) -> Tensor:
+    """Draw from the `width` most likely tokens of each row."""
+    values, ids = logits.topk(width) if width < logits.shape[1] else logits.sort(-1, descending=True)
+    probabilities = ((values - values[:, :1]) / temperature).softmax(-1)
+    return ids.gather(1, draw(nucleus(probabilities, top_p), uniforms)).squeeze(1)
+
+
+def _among_all(logits: Tensor, width: int, temperature: Tensor, top_p: Tensor, uniforms: Tensor) -> Tensor:
+    """Draw from all tokens of each row, without sorting them where a look at the most likely ones settles it.
+
+    Sorting a vocabulary costs more than a step of a small model. Most draws end in its first hundreds: when
+    the nucleus ends there, or, with top-p off, when the number falls there.
+    """
+    values, ids = logits.topk(_PEEK)
+    weights = ((values - values[:, :1]) / temperature).exp()
+    probabilities = weights / ((logits - values[:, :1]) / temperature).exp().sum(-1, keepdim=True)
+    kept = nucleus(probabilities, top_p)
+    seen = kept.sum(-1, keepdim=True)
+    ended = kept[:, -1:] == 0
+    chosen = ids.gather(1, draw(kept, uniforms, torch.where(ended, seen, 1.0))).squeeze(1)
+    open_ = ~(ended | (top_p.isinf() & (uniforms < seen))).squeeze(1)
+    if open_.any():
+        chosen[open_] = _among(logits[open_], width, temperature[open_], top_p[open_], uniforms[open_])
+    return chosen

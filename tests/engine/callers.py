@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
+import pytest
 from little_language import BANNED, SEP
+from torch import Tensor
 from transformers import GPT2LMHeadModel
 
 from chatgpt2.engine.base import SamplingParams, Step
+from chatgpt2.engine.gpt2 import Gpt2
 from chatgpt2.engine.pytorch import PyTorchEngine
 
 GREEDY = SamplingParams(temperature=0, repetition_penalty=1, stop_ids=(SEP,), max_new_tokens=20)
+ENDLESS = replace(GREEDY, stop_ids=(), max_new_tokens=60)
 WILD = SamplingParams(temperature=1.5, top_k=0, top_p=1, repetition_penalty=1, stop_ids=(SEP,))
 
 
@@ -43,3 +49,29 @@ async def until_idle(engine: PyTorchEngine) -> None:
     async with asyncio.timeout(20):
         while not idle(engine):
             await asyncio.sleep(0.001)
+
+
+def engine_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "chatgpt2-engine"]
+
+
+def before_each_step(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
+    """Call `act` in the engine's thread at the beginning of every step."""
+    real = Gpt2.next_logits
+
+    def acted(self: Gpt2, cache: object, counts: list[int]) -> Tensor:
+        act()
+        return real(self, cache, counts)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Gpt2, "next_logits", acted)
+
+
+class Gate:
+    """Holds every step until a ticket is given, so that a test decides what happens between two steps."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._tickets = threading.Semaphore(0)
+        before_each_step(monkeypatch, lambda: self._tickets.acquire() and None)
+
+    def let(self, steps: int) -> None:
+        self._tickets.release(steps)

@@ -1,10 +1,26 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
-from little_language import trained_model
+from callers import ENDLESS, engine, reply
+from little_language import prompts, trained_model
 from transformers import GPT2LMHeadModel
 
 
 @pytest.fixture(scope="session")
 def model() -> GPT2LMHeadModel:
     return trained_model()
+
+
+@pytest.fixture(scope="session")
+def endless(model: GPT2LMHeadModel) -> list[list[int]]:
+    """What each of `prompts(12, seed=5)` gets from an engine that has nothing else to do."""
+
+    async def ask_all() -> list[list[int]]:
+        quiet = engine(model)
+        replies = [await reply(quiet, prompt, ENDLESS) for prompt in prompts(12, seed=5)]
+        await quiet.close()
+        return replies
+
+    return asyncio.run(ask_all())

@@ -1,22 +1,26 @@
-"""Who gets what: any mix of arrivals, cancellations and failures, several event loops, closing, leaving."""
+"""Who gets what: any mix of arrivals, cancellations and failures."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import random
-import subprocess
-import sys
-import threading
-from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from callers import GREEDY, engine, idle, reply, until_idle
+from callers import (
+    ENDLESS,
+    GREEDY,
+    Gate,
+    before_each_step,
+    engine,
+    engine_threads,
+    idle,
+    reply,
+    until_idle,
+)
 from little_language import prompts
-from torch import Tensor
 from transformers import GPT2LMHeadModel
 
 from chatgpt2.engine.gpt2 import Gpt2
@@ -24,36 +28,7 @@ from chatgpt2.engine.pytorch import PyTorchEngine
 from chatgpt2.errors import EngineError
 
 PROMPTS = prompts(12, seed=5)
-ENDLESS = replace(GREEDY, stop_ids=(), max_new_tokens=60)
 FAILED = -1
-
-
-def engine_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "chatgpt2-engine"]
-
-
-def before_each_step(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
-    """Call `act` in the engine's thread at the beginning of every step."""
-    real = Gpt2.next_logits
-
-    def acted(self: Gpt2, cache: object, counts: list[int]) -> Tensor:
-        act()
-        return real(self, cache, counts)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Gpt2, "next_logits", acted)
-
-
-@pytest.fixture(scope="module")
-def expected(model: GPT2LMHeadModel) -> list[list[int]]:
-    """What each prompt gets from an engine that has nothing else to do."""
-
-    async def ask_all() -> list[list[int]]:
-        quiet = engine(model)
-        replies = [await reply(quiet, prompt, ENDLESS) for prompt in PROMPTS]
-        await quiet.close()
-        return replies
-
-    return asyncio.run(ask_all())
 
 
 async def read_some(shared: PyTorchEngine, prompt: list[int], tokens: int, patience: int) -> list[int]:
@@ -72,7 +47,7 @@ async def read_some(shared: PyTorchEngine, prompt: list[int], tokens: int, patie
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_everyone_gets_their_own_tokens_in_order_once(
-    model: GPT2LMHeadModel, expected: list[list[int]], monkeypatch: pytest.MonkeyPatch, seed: int
+    model: GPT2LMHeadModel, endless: list[list[int]], monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     """80 callers: some leave early, some are cancelled, and now and then a step fails."""
     rng, mishaps = random.Random(seed), random.Random(seed)
@@ -91,7 +66,7 @@ async def test_everyone_gets_their_own_tokens_in_order_once(
         patience = rng.choice([1000, 1000, rng.randint(1, 60)])
         await asyncio.sleep(rng.random() / 5)
         got = await read_some(shared, PROMPTS[which], tokens, patience)
-        due = expected[which][: min(tokens, patience)]
+        due = endless[which][: min(tokens, patience)]
         if got[-1] == FAILED:
             failed += 1
             assert got[:-1] == due[: len(got) - 1]
@@ -112,7 +87,7 @@ async def test_everyone_gets_their_own_tokens_in_order_once(
 
 
 async def test_an_error_reaches_every_caller_and_the_engine_goes_on(
-    model: GPT2LMHeadModel, expected: list[list[int]], monkeypatch: pytest.MonkeyPatch
+    model: GPT2LMHeadModel, endless: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = True
 
@@ -127,45 +102,34 @@ async def test_an_error_reaches_every_caller_and_the_engine_goes_on(
     assert len({id(error) for error in results}) == len(PROMPTS)
     assert isinstance(results[0], EngineError) and isinstance(results[0].__cause__, ValueError)
     broken = False
-    assert await reply(shared, PROMPTS[0], ENDLESS) == expected[0]
+    assert await reply(shared, PROMPTS[0], ENDLESS) == endless[0]
     await shared.close()
 
 
 async def test_an_error_while_a_prompt_is_read_reaches_its_caller(
-    model: GPT2LMHeadModel, expected: list[list[int]], monkeypatch: pytest.MonkeyPatch
+    model: GPT2LMHeadModel, endless: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared = engine(model)
     with monkeypatch.context() as patch:
         patch.setattr(Gpt2, "read", lambda *_: [][0])
         with pytest.raises(EngineError, match="IndexError"):
             await reply(shared, PROMPTS[0], ENDLESS)
-    assert await reply(shared, PROMPTS[0], ENDLESS) == expected[0]
+    assert await reply(shared, PROMPTS[0], ENDLESS) == endless[0]
     await shared.close()
 
 
-class Gate:
-    """Holds every step until a ticket is given, so that a test decides what happens between two steps."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._tickets = threading.Semaphore(0)
-        before_each_step(monkeypatch, lambda: self._tickets.acquire() and None)
-
-    def let(self, steps: int) -> None:
-        self._tickets.release(steps)
-
-
 async def test_a_caller_who_goes_away_frees_the_place_at_once(
-    model: GPT2LMHeadModel, expected: list[list[int]], monkeypatch: pytest.MonkeyPatch
+    model: GPT2LMHeadModel, endless: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate, single = Gate(monkeypatch), engine(model, max_batch=1)
     stream = single.generate(PROMPTS[0], ENDLESS)
     gate.let(1)
-    assert (await anext(stream)).ids == expected[0][:1]
+    assert (await anext(stream)).ids == endless[0][:1]
     second = asyncio.create_task(reply(single, PROMPTS[1], replace(ENDLESS, max_new_tokens=5)))
     await asyncio.sleep(0)
     await stream.aclose()  # type: ignore[attr-defined]
     gate.let(6)  # one step may be under way, and five must be enough for the second
-    assert await second == expected[1][:5]
+    assert await second == endless[1][:5]
     await single.close()
 
 
@@ -245,96 +209,3 @@ async def test_the_event_loop_stays_free_during_a_step(
     gate.let(1000)
     await task
     await shared.close()
-
-
-def test_several_event_loops_share_an_engine(model: GPT2LMHeadModel, expected: list[list[int]]) -> None:
-    shared = engine(model)
-    for which in range(3):
-        assert asyncio.run(reply(shared, PROMPTS[which], ENDLESS)) == expected[which]
-    results: dict[int, list[int]] = {}
-
-    def run(which: int) -> None:
-        results[which] = asyncio.run(reply(shared, PROMPTS[which], ENDLESS))
-
-    threads = [threading.Thread(target=run, args=(which,)) for which in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [results[which] for which in range(6)] == expected[:6]
-    assert len(engine_threads()) == 1
-    asyncio.run(shared.close())
-
-
-def test_a_loop_that_is_closed_under_its_callers_does_no_harm(
-    model: GPT2LMHeadModel, expected: list[list[int]]
-) -> None:
-    shared = engine(model, max_batch=1)
-    loop = asyncio.new_event_loop()
-    stream = shared.generate(PROMPTS[0], ENDLESS)
-    loop.run_until_complete(anext(stream))
-    loop.close()
-    assert asyncio.run(reply(shared, PROMPTS[1], ENDLESS)) == expected[1]
-    asyncio.run(until_idle(shared))
-    asyncio.run(shared.close())
-
-
-async def test_closing_fails_those_who_wait_and_refuses_newcomers(
-    model: GPT2LMHeadModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gate, narrow = Gate(monkeypatch), engine(model, max_batch=2)
-    tasks = [asyncio.create_task(reply(narrow, prompt, ENDLESS)) for prompt in PROMPTS]
-    await asyncio.sleep(0)
-    closing = asyncio.create_task(narrow.close())
-    await asyncio.sleep(0.01)
-    gate.let(1)
-    await closing
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    assert all(isinstance(r, EngineError) and "closed" in str(r) for r in results)
-    assert not engine_threads() and idle(narrow)
-    with pytest.raises(EngineError, match="the engine is closed"):
-        await reply(narrow, PROMPTS[0], GREEDY)
-    await narrow.close()
-
-
-async def test_an_engine_that_was_never_used_closes_too(model: GPT2LMHeadModel) -> None:
-    await engine(model).close()
-
-
-async def test_an_engine_nobody_holds_ends_its_thread(model: GPT2LMHeadModel) -> None:
-    forgotten = engine(model)
-    await reply(forgotten, PROMPTS[0], GREEDY)
-    assert len(engine_threads()) == 1
-    del forgotten
-    gc.collect()
-    assert not engine_threads()
-
-
-LEAVE_IN_THE_MIDDLE = """
-import asyncio
-from callers import engine
-from little_language import small_model
-from test_pytorch_callers import ENDLESS
-
-async def main():
-    stream = shared.generate([5, 6, 7], ENDLESS)
-    await anext(stream)
-    print("left", flush=True)
-    raise SystemExit(3)
-
-shared = engine(small_model())
-asyncio.run(main())
-"""
-
-
-@pytest.mark.slow
-def test_the_interpreter_may_exit_in_the_middle_of_a_reply() -> None:
-    result = subprocess.run(
-        [sys.executable, "-c", LEAVE_IN_THE_MIDDLE],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert (result.returncode, result.stdout, result.stderr) == (3, "left\n", "")

@@ -53,7 +53,7 @@ def probabilities(params: SamplingParams, scores: Tensor) -> Tensor:
     width = min(params.top_k or VOCABULARY, VOCABULARY)
     values, ids = scores.topk(width)
     column = columns(params)
-    kept = nucleus(values, column.temperature, column.top_p)
+    kept = nucleus((values / column.temperature).softmax(-1), column.top_p)
     return torch.zeros_like(scores).scatter(1, ids, kept / kept.sum(-1, keepdim=True))
 
 
@@ -112,6 +112,21 @@ def test_each_row_is_sampled_by_its_own_parameters() -> None:
             for row, params in enumerate(mixed)
         ]
         assert together == alone
+
+
+@pytest.mark.parametrize("top_p", [0.2, 0.9, 0.999, 1.0])
+def test_a_large_vocabulary_is_sampled_as_if_it_were_sorted(top_p: float) -> None:
+    """Flat and peaked rows, so that some draws are settled among the most likely tokens and some are not."""
+    rows, size = 300, 2000
+    generator = torch.Generator().manual_seed(8)
+    scores = torch.randn(rows, size, generator=generator) * torch.linspace(0.1, 6, rows).unsqueeze(1)
+    uniforms = torch.rand(rows, generator=generator)
+    params = [SamplingParams(temperature=0.9, top_k=0, top_p=top_p)] * rows
+    got = sample(scores, Columns.of(params, size, CPU), uniforms)
+    values, ids = scores.sort(-1, descending=True)
+    kept = nucleus((values / 0.9).softmax(-1), torch.full((rows, 1), top_p if top_p < 1 else torch.inf))
+    expected = ids.gather(1, draw(kept, uniforms.unsqueeze(1))).squeeze(1)
+    assert (got == expected).float().mean() > 0.99  # a draw on a boundary may fall to either side
 
 
 def test_greedy_takes_the_first_of_equals_like_argmax() -> None:
