@@ -68,7 +68,7 @@ bench: $(INSTALLED)
 		echo "Set CHATGPT2_DATA to a folder with real dialogues first; docs/benchmarks.md says which files." >&2; \
 		exit 1; \
 	fi
-	$(VENV)/bin/python benchmarks/tokenise.py
+	$(VENV)/bin/python benchmarks/tokenise.py "$$CHATGPT2_DATA/dialogues"
 	$(VENV)/bin/python benchmarks/generate.py
 	$(VENV)/bin/python benchmarks/train.py
 

@@ -174,7 +174,9 @@ def model() -> Iterator[Finding]:
     from chatgpt2.checkpoint import load_checkpoint
 
     loaded = load_checkpoint(path)
-    figures = ", ".join(f"{name} {value:g}" for name, value in loaded.card.metrics.items())
+    figures = ", ".join(
+        f"{name.replace('_', ' ')} {value:.4g}" for name, value in loaded.card.metrics.items()
+    )
     size = f"{loaded.model.num_parameters() / 1e6:.1f} M parameters"
     yield Finding("latest model", f"{path} ({size}{'; ' if figures else ''}{figures})")
 
@@ -218,7 +220,7 @@ def _counted(url: str) -> str:
         return len(found), sum(info.turns + info.removed for info in found)
 
     sessions, turns = asyncio.run(count())
-    return f"{sessions:,} sessions with {turns:,} turns"
+    return f"{sessions:,} session{'s'[: sessions != 1]} with {turns:,} turns"
 
 
 def console() -> Iterator[Finding]:

@@ -42,7 +42,7 @@ def report(*arguments: str) -> tuple[int, dict[str, Any]]:
 def keep_a_model(folder: Path) -> None:
     codec = Codec(ENTRIES, window=16)
     card = Card(
-        vocabulary_hash=vocabulary_hash(ENTRIES), window=16, metrics={"loss": 2.5, "perplexity": 12.2}
+        vocabulary_hash=vocabulary_hash(ENTRIES), window=16, metrics={"loss": 2.5, "perplexity_per_character": 12.2}
     )
     save_checkpoint(folder, create_model("tiny", codec), codec, card)
     note_latest(folder)
@@ -104,7 +104,7 @@ def test_the_latest_model_is_loaded_and_its_figures_shown(tmp_path: Path) -> Non
     finding = found(checks.model())
     assert finding.fix is None
     assert str(tmp_path / "m") in finding.value
-    assert "M parameters; loss 2.5, perplexity 12.2" in finding.value
+    assert "M parameters; loss 2.5, perplexity per character 12.2" in finding.value
 
 
 def test_a_latest_model_that_is_gone_or_damaged_needs_fixing(tmp_path: Path) -> None:
