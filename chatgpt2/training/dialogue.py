@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from accelerate import PartialState
 
 import chatgpt2
 from chatgpt2.batches import Array, held_out_count, split_held_out
@@ -37,9 +38,10 @@ from chatgpt2.training.machine import choose_bf16, choose_device, keep_freed_mem
 from chatgpt2.training.objective import prepare
 from chatgpt2.training.options import TrainOptions
 from chatgpt2.training.plan import Plan, default_batch_tokens, make_plan, steps_in_time, steps_without_clock
+from chatgpt2.training.prime import prime, token_counts
 from chatgpt2.training.run import Run, check_free, last_step
 from chatgpt2.training.samples import prompts_of, sample_replies
-from chatgpt2.training.speed import measure_speed
+from chatgpt2.training.speed import measure_speed, slowest
 from chatgpt2.training.trainer import DialogueTrainer
 from chatgpt2.training.watch import Interruptible, Observer, Watch
 from chatgpt2.vocabulary import default_vocabulary, load_vocabulary, vocabulary_hash
@@ -85,15 +87,22 @@ def train_dialog(options: TrainOptions, cache: Path, observer: Observer, *, resu
         torch.set_num_threads(options.threads)
     keep_freed_memory()
     start = _start(options)
-    data = _read(options, _training_codec(start, options), cache, observer)
+    with PartialState(cpu=device == "cpu").main_process_first():  # one process tokenises, all read
+        data = _read(options, _training_codec(start, options), cache, observer)
     if run and run.data_fingerprint != data.fingerprint:
         raise ConfigError(f"--resume: the corpus is not the one that the run in {options.out} began with")
+    if options.base is None:
+        counts = token_counts(data.tokens, data.train, len(start.codec.vocabulary))
+        prime(start.model, counts, options.seed)
     model = _trainable(start, options)
     bf16 = run.plan.bf16 if run else choose_bf16(options.precision, device)
     prepare(model, bf16=bf16, device=device)
+    began = time.perf_counter()
     with _explained(options):
         plan = run.plan if run else _plan(options, data, model, start.codec, bf16, device)
-        return _train(options, plan, data, start, model, device, observer, resume)
+        trainer = _trainer(options, plan, data, start, model, device, observer)
+        _run(trainer, data, observer, resume)
+        return _finish(data, start, trainer, time.perf_counter() - began)
 
 
 def _start(options: TrainOptions) -> Checkpoint:
@@ -182,7 +191,7 @@ def _plan(options: TrainOptions, data: _Data, model: Any, codec: Codec, bf16: bo
     began = time.perf_counter()
     draft = make_plan(options, 1000, budget, bf16)
     held = int(data.held_tokens.lengths[data.held].sum())
-    speed = measure_speed(model, options, draft, data.tokens, data.train, codec.pad_id, device)
+    speed = slowest(measure_speed(model, options, draft, data.tokens, data.train, codec.pad_id, device))
     left = options.minutes * 60 - (time.perf_counter() - began)
     # An evaluation has no backward pass: a third of the arithmetic.
     evaluation = 0.0 if options.eval_every == 0 else held * speed.token_seconds / 3
@@ -190,7 +199,7 @@ def _plan(options: TrainOptions, data: _Data, model: Any, codec: Codec, bf16: bo
     return make_plan(options, steps, budget, bf16, evaluations)
 
 
-def _train(
+def _trainer(
     options: TrainOptions,
     plan: Plan,
     data: _Data,
@@ -198,51 +207,41 @@ def _train(
     model: Any,
     device: str,
     observer: Observer,
-    resume: bool,
-) -> Result:
-    out = options.out
+) -> DialogueTrainer:
+    held = (data.held_tokens, data.held)
+    folder = options.out / "checkpoints"
     trainer = DialogueTrainer(
-        model,
-        start.codec,
-        options,
-        plan,
-        (data.tokens, data.train),
-        (data.held_tokens, data.held),
-        out / "checkpoints",
-        device,
+        model, start.codec, options, plan, (data.tokens, data.train), held, folder, device
     )
-    first = trainer.is_world_process_zero()
-    if first and not resume:
+    prompts = prompts_of(*held, start.codec, options.samples)
+    metrics = options.out / "metrics.jsonl"
+    trainer.add_callback(
+        Watch(
+            trainer,
+            observer,
+            metrics,
+            lambda: sample_replies(trainer.model, start.codec, prompts, start.banned_ids),
+        )
+    )
+    return trainer
+
+
+def _run(trainer: DialogueTrainer, data: _Data, observer: Observer, resume: bool) -> None:
+    out = trainer.options.out
+    if trainer.is_world_process_zero() and not resume:
         out.mkdir(parents=True, exist_ok=True)
-        Run(options, plan, data.fingerprint, _versions()).write(out)
-    prompts = prompts_of(data.held_tokens, data.held, start.codec, options.samples)
-    watch = Watch(
-        trainer,
-        observer,
-        out / "metrics.jsonl",
-        lambda: sample_replies(trainer.model, start.codec, prompts, start.banned_ids),
-    )
-    trainer.add_callback(watch)
+        Run(trainer.options, trainer.plan, data.fingerprint, _versions()).write(out)
     saved = last_step(out) if resume else None
-    began = time.perf_counter()
     try:
         with Interruptible(trainer, observer), quiet_transformers():
             trainer.train(resume_from_checkpoint=str(saved) if saved else None)
     finally:
         observer.end()
-    return _finish(options, plan, data, start, trainer, time.perf_counter() - began)
 
 
-def _finish(
-    options: TrainOptions,
-    plan: Plan,
-    data: _Data,
-    start: Checkpoint,
-    trainer: DialogueTrainer,
-    seconds: float,
-) -> Result:
+def _finish(data: _Data, start: Checkpoint, trainer: DialogueTrainer, seconds: float) -> Result:
     """Evaluate once more if needed, write the checkpoint and the picture."""
-    step = trainer.state.global_step
+    options, step = trainer.options, trainer.state.global_step
     held_out = trainer.final_held_out()
     metrics: dict[str, float] = {}
     if held_out:
@@ -258,24 +257,31 @@ def _finish(
         prompts = prompts_of(data.held_tokens, data.held, start.codec, _FINAL_REPLIES)
         replies = [s.reply for s in sample_replies(trainer.model, start.codec, prompts, start.banned_ids)]
         metrics |= {"distinct_2": distinct(replies, 2), "repetition": repetition(replies)}
-    card = Card(
+    save_checkpoint(options.out, trainer.model, start.codec, _card(data, start, trainer, result))
+    draw_curve(options.out / "metrics.jsonl", options.out / "loss.png")
+    return result
+
+
+def _card(data: _Data, start: Checkpoint, trainer: DialogueTrainer, result: Result) -> Card:
+    options = trainer.options
+    training = {
+        **asdict(trainer.plan),
+        "step": result.steps,
+        "size": options.size if options.base is None else None,
+        "base": options.base,
+        "tokens": trainer.tokens_seen,
+        "seconds": round(trainer.seconds, 1),
+        "elapsed": round(result.seconds, 1),
+        "chatgpt2": chatgpt2.__version__,
+    }
+    return Card(
         vocabulary_hash=vocabulary_hash(start.codec.vocabulary),
         window=start.codec.window,
         learn=options.learn,
         data_fingerprint=data.fingerprint,
-        training={
-            **asdict(plan),
-            "step": step,
-            "size": options.size if options.base is None else None,
-            "base": options.base,
-            "seconds": round(trainer.seconds, 1),
-            "chatgpt2": chatgpt2.__version__,
-        },
-        metrics={key: round(value, 5) for key, value in metrics.items()},
+        training=training,
+        metrics={key: round(value, 5) for key, value in result.metrics.items()},
     )
-    save_checkpoint(options.out, trainer.model, start.codec, card)
-    draw_curve(options.out / "metrics.jsonl", options.out / "loss.png")
-    return result
 
 
 def _versions() -> dict[str, str]:

@@ -22,28 +22,32 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype) -> Tensor:
         rows, vocabulary = hidden.shape[0], weight.shape[0]
         chunk = max(1, _CHUNK_BYTES // (4 * vocabulary))
-        narrow_weight = weight.to(dtype)
-        grad_hidden = torch.empty_like(hidden)
-        grad_weight = torch.zeros_like(weight)
-        total = torch.zeros(
-            (), dtype=torch.float64 if hidden.device.type == "cpu" else torch.float32, device=hidden.device
-        )
+        narrow = weight.to(dtype)
+        learns_hidden, learns_weight = ctx.needs_input_grad[:2]
+        grad_hidden = torch.empty_like(hidden) if learns_hidden else None
+        grad_weight = torch.zeros_like(weight) if learns_weight else None
+        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         for start in range(0, rows, chunk):
             part = hidden[start : start + chunk].to(dtype)  # [chunk, d]
             target = targets[start : start + chunk, None]  # [chunk, 1]
-            logits = (part @ narrow_weight.T).float()  # [chunk, vocabulary]
+            logits = (part @ narrow.T).float()  # [chunk, vocabulary]
             lse = logits.logsumexp(dim=-1, keepdim=True)
             total += (lse - logits.gather(1, target)).sum()
-            gradient = logits.sub_(lse).exp_().scatter_add_(1, target, -torch.ones_like(lse)).to(dtype)
-            grad_hidden[start : start + chunk] = gradient @ narrow_weight
-            grad_weight += gradient.T @ part
+            if not (learns_hidden or learns_weight):
+                continue
+            probabilities = logits.sub_(lse).exp_()
+            gradient = probabilities.scatter_add_(1, target, -torch.ones_like(lse)).to(dtype)
+            if grad_hidden is not None:
+                grad_hidden[start : start + chunk] = gradient @ narrow
+            if grad_weight is not None:
+                grad_weight += gradient.T @ part
         ctx.save_for_backward(grad_hidden, grad_weight)
-        return total.float()
+        return total
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        grad_hidden, grad_weight = ctx.saved_tensors
-        return grad_hidden.mul_(grads[0]), grad_weight.mul_(grads[0]), None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        scaled = [None if g is None else g.mul_(grads[0]) for g in ctx.saved_tensors]
+        return scaled[0], scaled[1], None, None
 
 
 def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype) -> Tensor:

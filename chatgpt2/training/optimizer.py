@@ -20,10 +20,10 @@ from torch.optim import Optimizer
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 
 
-def orthogonalise(x: Tensor, steps: int = 5) -> Tensor:
-    """The nearest semi-orthogonal matrices to `x` [n, rows, cols], roughly, in bf16."""
+def orthogonalise(x: Tensor, steps: int = 5, dtype: torch.dtype = torch.bfloat16) -> Tensor:
+    """The nearest semi-orthogonal matrices to `x` [n, rows, cols], roughly, worked out in `dtype`."""
     tall = x.size(-2) > x.size(-1)
-    x = x.bfloat16()
+    x = x.to(dtype)
     if tall:
         x = x.mT
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
@@ -47,7 +47,8 @@ class MuonAdamW(Optimizer):
             "parts": 1,
             "momentum": 0.95,
             "newton_schulz": 5,
-            "betas": (0.9, 0.95),
+            "dtype": torch.bfloat16,
+            "betas": (0.8, 0.95),
             "eps": 1e-8,
             "weight_decay": 0.0,
         }
@@ -86,7 +87,7 @@ class MuonAdamW(Optimizer):
             stack = torch.stack([nesterov[i] for i in chosen])  # [n, rows, cols]
             # [n, rows, parts·c] -> [n·parts, rows, c]
             split = torch.cat(stack.chunk(parts, dim=-1)) if parts > 1 else stack
-            update = orthogonalise(split, group["newton_schulz"])
+            update = orthogonalise(split, group["newton_schulz"], group["dtype"])
             scale = 0.2 * max(rows, cols // parts) ** 0.5
             whole = torch.cat(update.chunk(parts), dim=-1) if parts > 1 else update
             targets = [parameters[i] for i in chosen]
@@ -125,11 +126,11 @@ class MuonAdamW(Optimizer):
         return steps
 
 
-def parameter_groups(model: Module, optimizer: str, lr: float) -> list[dict[str, Any]]:
-    """The trainable parameters of a GPT-2 in groups for MuonAdamW, each with its own learning rate.
+def parameter_groups(model: Module, optimizer: str, lr: float, *, bf16: bool = True) -> list[dict[str, Any]]:
+    """The trainable parameters of a GPT-2 in groups for MuonAdamW.
 
-    `lr` is that of the block matrices; `optimizer` "adamw" gives them to AdamW too. LoRA's narrow matrices
-    always go to AdamW: orthogonalising them would fix their few singular values.
+    `optimizer` "adamw" gives the block matrices to AdamW too. LoRA's narrow matrices always go to AdamW:
+    orthogonalising them would fix their few singular values. Without `bf16` Muon works in float32.
     """
     fused: list[Parameter] = []
     square: list[Parameter] = []
@@ -144,12 +145,13 @@ def parameter_groups(model: Module, optimizer: str, lr: float) -> list[dict[str,
             tables.append(parameter)
         else:
             (fused if "c_attn" in name else square).append(parameter)
+    dtype = torch.bfloat16 if bf16 else torch.float32
     if optimizer == "adamw":
         kinds: list[dict[str, Any]] = [{"params": [*fused, *square]}, {"params": tables}, {"params": rest}]
     else:
         kinds = [
-            {"params": fused, "muon": True, "parts": 3},
-            {"params": square, "muon": True},
+            {"params": fused, "muon": True, "parts": 3, "dtype": dtype},
+            {"params": square, "muon": True, "dtype": dtype},
             {"params": tables},
             {"params": rest},
         ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from accelerate import PartialState
 
 from chatgpt2.batches import Array, BatchStream, collate
 from chatgpt2.tokens import TokenFile
@@ -40,8 +41,18 @@ def measure_speed(
     budget = min(5.0, (options.minutes or 1.0) * 60 * 0.03)
     model.to(device).train()
     kept = copy.deepcopy(model.state_dict())
-    optimizer = MuonAdamW(parameter_groups(model, options.optimizer, plan.lr), lr=plan.lr)
-    stream = BatchStream(tokens, examples, budget=plan.batch_tokens, steps=1000, seed=options.seed)
+    groups = parameter_groups(model, options.optimizer, plan.lr, bf16=plan.bf16)
+    optimizer = MuonAdamW(groups, lr=plan.lr)
+    process = PartialState()
+    stream = BatchStream(
+        tokens,
+        examples,
+        budget=plan.batch_tokens,
+        steps=1000,
+        seed=options.seed,
+        rank=process.process_index,
+        world=process.num_processes,
+    )
     seconds, seen, steps = 0.0, 0, 0
     began = time.perf_counter()
     for number, numbers in enumerate(stream):
@@ -61,3 +72,13 @@ def measure_speed(
             break
     model.load_state_dict(kept)
     return Speed(seconds / steps, seconds / seen)
+
+
+def slowest(speed: Speed) -> Speed:
+    """The speed of the slowest process: all must plan the same steps."""
+    if PartialState().num_processes == 1:
+        return speed
+    both = torch.tensor([speed.step_seconds, speed.token_seconds], dtype=torch.float64)
+    both = both.to(PartialState().device)
+    torch.distributed.all_reduce(both, op=torch.distributed.ReduceOp.MAX)
+    return Speed(float(both[0]), float(both[1]))

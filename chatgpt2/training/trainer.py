@@ -87,9 +87,8 @@ class DialogueTrainer(Trainer):
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Muon and AdamW behind one face."""
         if self.optimizer is None:
-            groups = parameter_groups(
-                model if model is not None else self.network, self.options.optimizer, self.plan.lr
-            )
+            network = model if model is not None else self.network
+            groups = parameter_groups(network, self.options.optimizer, self.plan.lr, bf16=self.plan.bf16)
             self.optimizer = MuonAdamW(groups, lr=self.plan.lr)
         return self.optimizer
 
