@@ -10,13 +10,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import transformers
 from accelerate import PartialState
 
 import chatgpt2
-from chatgpt2.batches import Array, held_out_count, split_held_out
 from chatgpt2.checkpoint import (
     Card,
     Checkpoint,
@@ -30,10 +28,10 @@ from chatgpt2.checkpoint import (
     set_dropout,
 )
 from chatgpt2.codec import Codec
-from chatgpt2.errors import CheckpointError, ConfigError, CorpusError
+from chatgpt2.errors import CheckpointError, ConfigError
 from chatgpt2.evaluation import HeldOut, distinct, repetition
-from chatgpt2.tokens import TokenFile, tokenise
 from chatgpt2.training.curve import draw_curve
+from chatgpt2.training.data import Data, read_data
 from chatgpt2.training.machine import choose_bf16, choose_device, keep_freed_memory
 from chatgpt2.training.objective import prepare
 from chatgpt2.training.options import TrainOptions
@@ -62,18 +60,6 @@ class Result:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Data:
-    tokens: TokenFile
-    train: Array
-    held_tokens: TokenFile
-    held: Array
-
-    @property
-    def fingerprint(self) -> str:
-        return f"{self.tokens.fingerprint}/{self.held_tokens.fingerprint}"
-
-
 def train_dialog(options: TrainOptions, cache: Path, observer: Observer, *, resume: bool = False) -> Result:
     """Train as `options` say, or with `resume` go on with the run in `options.out`.
 
@@ -88,7 +74,7 @@ def train_dialog(options: TrainOptions, cache: Path, observer: Observer, *, resu
     keep_freed_memory()
     start = _start(options)
     with PartialState(cpu=device == "cpu").main_process_first():  # one process tokenises, all read
-        data = _read(options, _training_codec(start, options), cache, observer)
+        data = read_data(options, _training_codec(start, options), cache, observer)
     if run and run.data_fingerprint != data.fingerprint:
         raise ConfigError(f"--resume: the corpus is not the one that the run in {options.out} began with")
     if options.base is None:
@@ -124,54 +110,6 @@ def _training_codec(start: Checkpoint, options: TrainOptions) -> Codec:
     return Codec(start.codec.vocabulary, window, start.codec.lowercase)
 
 
-def _read(options: TrainOptions, codec: Codec, cache: Path, observer: Observer) -> _Data:
-    def on_skip(path: Path, why: str) -> None:
-        observer.notice(f"passed over {path}: {why}")
-
-    def on_bad(error: CorpusError) -> None:
-        observer.notice(f"skipped {error}")
-
-    def read(paths: tuple[Path, ...]) -> TokenFile:
-        return tokenise(
-            paths,
-            codec,
-            learn=options.learn,
-            cache=cache,
-            on_bad=on_bad if options.skip_bad else None,
-            on_skip=on_skip,
-            format=options.format,
-            keep_system=options.keep_system,
-        )
-
-    tokens = read(options.corpus)
-    if options.eval_corpus:
-        held = read(options.eval_corpus)
-        train, _ = split_held_out(tokens, 0)
-        everything, _ = split_held_out(held, 0)
-        _describe(tokens, train, everything, observer)
-        return _Data(tokens, train, held, everything)
-    different = len(np.unique(tokens.dialogue))
-    train, out = split_held_out(tokens, held_out_count(different, options.eval_fraction))
-    _describe(tokens, train, out, observer)
-    return _Data(tokens, train, tokens, out)
-
-
-def _describe(tokens: TokenFile, train: Array, out: Array, observer: Observer) -> None:
-    counts = tokens.counts
-    text = f"{counts.dialogues:,} dialogues, {counts.turns:,} turns, {counts.tokens:,} tokens"
-    if counts.split:
-        text += f"; {counts.split:,} longer than the window were split"
-    if counts.cut:
-        text += f"; {counts.cut:,} turns longer than the window were cut"
-    if counts.bad:
-        text += f"; {counts.bad:,} bad records left out"
-    observer.notice(text)
-    observer.notice(
-        f"training on {len(train):,} examples, {len(out):,} held out"
-        + ("" if len(out) else " (too few dialogues to spare any: no held-out loss)")
-    )
-
-
 def _trainable(start: Checkpoint, options: TrainOptions) -> Any:
     model: Any = start.model
     set_dropout(model, options.dropout)
@@ -183,7 +121,7 @@ def _trainable(start: Checkpoint, options: TrainOptions) -> Any:
     return model
 
 
-def _plan(options: TrainOptions, data: _Data, model: Any, codec: Codec, bf16: bool, device: str) -> Plan:
+def _plan(options: TrainOptions, data: Data, model: Any, codec: Codec, bf16: bool, device: str) -> Plan:
     tokens = int(data.tokens.lengths[data.train].sum())
     budget = options.batch_tokens or default_batch_tokens(tokens, device)
     if options.minutes is None:
@@ -202,7 +140,7 @@ def _plan(options: TrainOptions, data: _Data, model: Any, codec: Codec, bf16: bo
 def _trainer(
     options: TrainOptions,
     plan: Plan,
-    data: _Data,
+    data: Data,
     start: Checkpoint,
     model: Any,
     device: str,
@@ -226,7 +164,7 @@ def _trainer(
     return trainer
 
 
-def _run(trainer: DialogueTrainer, data: _Data, observer: Observer, resume: bool) -> None:
+def _run(trainer: DialogueTrainer, data: Data, observer: Observer, resume: bool) -> None:
     out = trainer.options.out
     if trainer.is_world_process_zero() and not resume:
         out.mkdir(parents=True, exist_ok=True)
@@ -239,7 +177,7 @@ def _run(trainer: DialogueTrainer, data: _Data, observer: Observer, resume: bool
         observer.end()
 
 
-def _finish(data: _Data, start: Checkpoint, trainer: DialogueTrainer, seconds: float) -> Result:
+def _finish(data: Data, start: Checkpoint, trainer: DialogueTrainer, seconds: float) -> Result:
     """Evaluate once more if needed, write the checkpoint and the picture."""
     options, step = trainer.options, trainer.state.global_step
     held_out = trainer.final_held_out()
@@ -262,7 +200,7 @@ def _finish(data: _Data, start: Checkpoint, trainer: DialogueTrainer, seconds: f
     return result
 
 
-def _card(data: _Data, start: Checkpoint, trainer: DialogueTrainer, result: Result) -> Card:
+def _card(data: Data, start: Checkpoint, trainer: DialogueTrainer, result: Result) -> Card:
     options = trainer.options
     training = {
         **asdict(trainer.plan),
