@@ -42,7 +42,9 @@ def report(*arguments: str) -> tuple[int, dict[str, Any]]:
 def keep_a_model(folder: Path) -> None:
     codec = Codec(ENTRIES, window=16)
     card = Card(
-        vocabulary_hash=vocabulary_hash(ENTRIES), window=16, metrics={"loss": 2.5, "perplexity_per_character": 12.2}
+        vocabulary_hash=vocabulary_hash(ENTRIES),
+        window=16,
+        metrics={"loss": 2.5, "perplexity_per_character": 12.2},
     )
     save_checkpoint(folder, create_model("tiny", codec), codec, card)
     note_latest(folder)
