@@ -1,11 +1,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 import pytest
 from callers import ENDLESS, engine, reply
-from little_language import prompts, trained_model
+from little_language import one_thread, prompts, trained_model
 from transformers import GPT2LMHeadModel
+
+
+@pytest.fixture(autouse=True)
+def single_threaded() -> Iterator[None]:
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="session")

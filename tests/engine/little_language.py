@@ -4,6 +4,8 @@ winners: on random weights near-ties flip with the shape of a matrix product."""
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
@@ -64,8 +66,17 @@ def _train(model: GPT2LMHeadModel, steps: int) -> None:
         optimizer.zero_grad()
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Matrices this small gain nothing from several threads, and lose much on a machine that is busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def trained_model(steps: int = 200) -> GPT2LMHeadModel:
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), one_thread():
         torch.manual_seed(0)
         model = small_model()
         _train(model, steps)
