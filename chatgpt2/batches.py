@@ -141,25 +141,28 @@ class Examples(torch.utils.data.Dataset[Batch]):
     def __init__(self, tokens: TokenFile, pad_id: int) -> None:
         self.tokens = tokens
         self.pad_id = pad_id
+        self.longest = int(tokens.lengths.max())
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def __getitems__(self, numbers: list[int]) -> Batch:
-        return collate(self.tokens, numbers, self.pad_id)
+        return collate(self.tokens, numbers, self.pad_id, self.longest)
 
     def __getitem__(self, number: int) -> Batch:
         return self.__getitems__([number])
 
 
-def collate(tokens: TokenFile, numbers: Sequence[int], pad_id: int) -> Batch:
-    """Pad the examples to the longest of them.
+def collate(tokens: TokenFile, numbers: Sequence[int], pad_id: int, limit: int = 0) -> Batch:
+    """Pad the examples to the longest of them, rounded up to 8 places but not above `limit`: the fewer
+    shapes there are, the fewer kernels a CPU has to prepare and keep.
 
     Padding is on the right, where no earlier place can see it under causal attention: no mask is needed.
     An empty share (more processes than examples) becomes one row with nothing to learn.
     """
     begins, ends = tokens.offsets[:-1], tokens.offsets[1:]
-    width = max((int(ends[n] - begins[n]) for n in numbers), default=2)
+    longest = max((int(ends[n] - begins[n]) for n in numbers), default=2)
+    width = max(longest, min(-(-longest // 8) * 8, limit))
     ids = np.full((max(1, len(numbers)), width), pad_id, dtype=np.int64)
     learn = np.zeros_like(ids, dtype=bool)
     for row, number in enumerate(numbers):

@@ -48,7 +48,7 @@ class MuonAdamW(Optimizer):
             "momentum": 0.95,
             "newton_schulz": 5,
             "dtype": torch.bfloat16,
-            "betas": (0.8, 0.95),
+            "betas": (0.9, 0.95),
             "eps": 1e-8,
             "weight_decay": 0.0,
         }

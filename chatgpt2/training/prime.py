@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from transformers import GPT2LMHeadModel
 
 from chatgpt2.batches import Array
@@ -37,7 +36,6 @@ def prime(model: GPT2LMHeadModel, counts: Array, seed: int) -> None:
 
     * Embeddings start wider than GPT-2's 0.02: they are also the head, whose first logits are then not
       all alike.
-    * The projections back into the residual stream start at zero, so every block begins as the identity.
     * GPT-2 has no output bias. Coordinate 0 of the embeddings holds each token's log frequency, and the last
       layer norm puts a constant there: the first step already predicts the unigram distribution.
     """
@@ -45,9 +43,6 @@ def prime(model: GPT2LMHeadModel, counts: Array, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     embeddings = transformer.wte.weight
     embeddings.normal_(0.0, EMBEDDING_STD, generator=generator)
-    for block in transformer.h:
-        for projection in (block.attn.c_proj, block.mlp.c_proj):
-            nn.init.zeros_(projection.weight)
     frequencies = np.log((counts + 0.5) / (counts.sum() + 0.5 * len(counts)))
     centred = torch.from_numpy(frequencies - frequencies.mean()).float()
     embeddings[:, 0] = centred / _BIAS

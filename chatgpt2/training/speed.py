@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
-from chatgpt2.batches import Array, BatchStream, collate
+from chatgpt2.batches import Array, BatchStream, Examples
 from chatgpt2.tokens import TokenFile
 from chatgpt2.training.optimizer import MuonAdamW, parameter_groups
 from chatgpt2.training.options import TrainOptions
@@ -55,8 +55,9 @@ def measure_speed(
     )
     seconds, seen, steps = 0.0, 0, 0
     began = time.perf_counter()
+    dataset = Examples(tokens, pad_id)
     for number, numbers in enumerate(stream):
-        batch = collate(tokens, numbers, pad_id)
+        batch = dataset.__getitems__(numbers)
         start = time.perf_counter()
         loss = model(ids=batch.ids.to(device), places=batch.places.to(device), labels=batch.labels.to(device))
         (loss / max(1, len(batch.labels))).backward()

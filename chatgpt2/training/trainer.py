@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import EarlyStoppingCallback, PrinterCallback
 
-from chatgpt2.batches import Array, Batch, BatchStream, Examples, collate, cut_batches
+from chatgpt2.batches import Array, Batch, BatchStream, Examples, cut_batches
 from chatgpt2.codec import Codec
 from chatgpt2.evaluation import HeldOut
 from chatgpt2.tokens import TokenFile
@@ -156,12 +156,12 @@ class DialogueTrainer(Trainer):
         lengths = self.held_tokens.lengths
         order = self.held_examples[lengths[self.held_examples].argsort(kind="stable")]
         mine = cut_batches(lengths, order, max(4096, self.plan.batch_tokens))
+        held_out = Examples(self.held_tokens, self.codec.pad_id)
         nll, labels = torch.zeros((), dtype=torch.float64), 0
         with torch.no_grad():
             for numbers in mine[self.args.process_index :: self.args.world_size]:
-                inputs = self._prepare_inputs(
-                    _inputs(collate(self.held_tokens, numbers.tolist(), self.codec.pad_id))
-                )
+                batch = held_out.__getitems__(numbers.tolist())
+                inputs = self._prepare_inputs(_inputs(batch))
                 inputs.pop("tokens")
                 nll += model(**inputs).double().cpu()
                 labels += len(inputs["labels"])

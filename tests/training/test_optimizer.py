@@ -40,7 +40,7 @@ def test_the_adamw_update_equals_torchs() -> None:
     weight = torch.randn(30, 7)
     mine, theirs = torch.nn.Parameter(weight.clone()), torch.nn.Parameter(weight.clone())
     ours = MuonAdamW([{"params": [mine], "weight_decay": 0.1}], lr=0.01)
-    reference = torch.optim.AdamW([theirs], lr=0.01, betas=(0.8, 0.95), weight_decay=0.1)
+    reference = torch.optim.AdamW([theirs], lr=0.01, betas=(0.9, 0.95), weight_decay=0.1)
     for _ in range(5):
         gradient = torch.randn(30, 7)
         mine.grad, theirs.grad = gradient.clone(), gradient.clone()
