@@ -165,5 +165,6 @@ def _source(error: click.ClickException) -> str:
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    click.echo(click.style("Error: ", fg="red") + message, err=True)
+    label = "Error: " if os.environ.get("NO_COLOR") else click.style("Error: ", fg="red")
+    click.echo(label + message, err=True)
     sys.exit(status)

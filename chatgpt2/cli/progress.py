@@ -43,7 +43,7 @@ class Screen:
         self.last_line = -math.inf
 
     def notice(self, text: str) -> None:
-        self.console.print(Text("• ", style="cyan") + Text(text))
+        self.console.print(Text("• ", style="cyan") + Text(text), soft_wrap=True)
 
     def begin(self, plan: Plan, step: int) -> None:
         self.plan = plan
@@ -63,7 +63,7 @@ class Screen:
             self.live.update(self._panel())
         elif time.monotonic() - self.last_line >= _LINE_EVERY:
             self.last_line = time.monotonic()
-            self.console.print(self._line(progress))
+            self.console.print(self._line(progress), soft_wrap=True)
 
     def evaluated(self, step: int, held_out: HeldOut | None, samples: list[Sample]) -> None:
         self.held_out = held_out

@@ -57,7 +57,9 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
     type=int,
     help="Longest example in tokens; longer dialogues are split. [default: 512; base 1024]",
 )
-@click.option("--dropout", type=float, default=0.0, show_default=True)
+@click.option(
+    "--dropout", type=float, help="[default: 0.1 for more than four passes over the corpus, else 0]"
+)
 @click.option("--optimizer", type=click.Choice(["muon", "adamw"]), default="muon", show_default=True)
 @click.option("--lr", type=float, help="Peak learning rate. [default: chosen]")
 @click.option(

@@ -67,9 +67,17 @@ def file_url(url: URL) -> URL:
 
 
 def make_folder(url: URL) -> None:
-    """Make the folder of the database file (a `file:` URI is taken as it is)."""
+    """Make the folder of the database file, and see that the file opens (a `file:` URI is taken as it is).
+
+    When aiosqlite cannot open a file, its thread reports to an event loop that may be gone by then; so this
+    is found out without it.
+    """
     if url.database and not url.database.startswith("file:"):
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            sqlite3.connect(url.database).close()
+        except sqlite3.OperationalError as error:
+            raise OperationalError("open", None, error) from error
 
 
 async def write_ahead(engine: AsyncEngine) -> None:

@@ -25,6 +25,11 @@ class Data:
     held: Array
 
     @property
+    def train_tokens(self) -> int:
+        """Tokens to learn from."""
+        return int(self.tokens.lengths[self.train].sum())
+
+    @property
     def fingerprint(self) -> str:
         """Names the content of both; a run goes on only with the same."""
         return f"{self.tokens.fingerprint}/{self.held_tokens.fingerprint}"

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import transformers
 from accelerate import PartialState
+from safetensors import SafetensorError
 
 import chatgpt2
 from chatgpt2.checkpoint import (
@@ -35,7 +36,13 @@ from chatgpt2.training.data import Data, read_data
 from chatgpt2.training.machine import choose_bf16, choose_device, keep_freed_memory
 from chatgpt2.training.objective import prepare
 from chatgpt2.training.options import TrainOptions
-from chatgpt2.training.plan import Plan, default_batch_tokens, make_plan, steps_in_time, steps_without_clock
+from chatgpt2.training.plan import (
+    Plan,
+    default_batch_tokens,
+    make_plan,
+    steps_in_time,
+    steps_without_clock,
+)
 from chatgpt2.training.prime import prime, token_counts
 from chatgpt2.training.run import Run, check_free, last_step
 from chatgpt2.training.samples import prompts_of, sample_replies
@@ -86,6 +93,7 @@ def train_dialog(options: TrainOptions, cache: Path, observer: Observer, *, resu
     began = time.perf_counter()
     with _explained(options):
         plan = run.plan if run else _plan(options, data, model, start.codec, bf16, device)
+        set_dropout(model, plan.dropout)
         trainer = _trainer(options, plan, data, start, model, device, observer)
         _run(trainer, data, observer, resume)
         return _finish(data, start, trainer, time.perf_counter() - began)
@@ -97,7 +105,7 @@ def _start(options: TrainOptions) -> Checkpoint:
         return load_checkpoint(options.base)
     entries = load_vocabulary(options.vocabulary) if options.vocabulary else default_vocabulary()
     codec = Codec(entries, options.length or WINDOWS.get(options.size, 512))
-    model = create_model(options.size, codec, dropout=options.dropout, seed=options.seed)
+    model = create_model(options.size, codec, seed=options.seed)
     return Checkpoint(model, codec, Card())
 
 
@@ -112,29 +120,38 @@ def _training_codec(start: Checkpoint, options: TrainOptions) -> Codec:
 
 def _trainable(start: Checkpoint, options: TrainOptions) -> Any:
     model: Any = start.model
-    set_dropout(model, options.dropout)
     if options.lora is not None:
         assert options.base is not None
         torch.manual_seed(options.seed)
-        return add_lora(model, options.lora, base=start.path or options.base, dropout=options.dropout)
+        return add_lora(model, options.lora, base=options.base, dropout=options.dropout or 0.0)
     freeze(model, options.freeze)
     return model
 
 
 def _plan(options: TrainOptions, data: Data, model: Any, codec: Codec, bf16: bool, device: str) -> Plan:
-    tokens = int(data.tokens.lengths[data.train].sum())
+    tokens = data.train_tokens
     budget = options.batch_tokens or default_batch_tokens(tokens, device)
     if options.minutes is None:
-        return make_plan(options, steps_without_clock(options, data.tokens, data.train, budget), budget, bf16)
+        steps = steps_without_clock(options, data.tokens, data.train, budget)
+        return make_plan(options, steps, budget, bf16, tokens=tokens)
     began = time.perf_counter()
-    draft = make_plan(options, 1000, budget, bf16)
     held = int(data.held_tokens.lengths[data.held].sum())
-    speed = slowest(measure_speed(model, options, draft, data.tokens, data.train, codec.pad_id, device))
-    left = options.minutes * 60 - (time.perf_counter() - began)
-    # An evaluation has no backward pass: a third of the arithmetic.
-    evaluation = 0.0 if options.eval_every == 0 else held * speed.token_seconds / 3
-    steps, evaluations = steps_in_time(left, speed.step_seconds, evaluation)
-    return make_plan(options, steps, budget, bf16, evaluations)
+    plan = make_plan(options, 1000, budget, bf16, tokens=tokens)
+    for _ in range(2):
+        planned = plan.dropout
+        set_dropout(model, planned)
+        with quiet_transformers():
+            speed = slowest(
+                measure_speed(model, options, plan, data.tokens, data.train, codec.pad_id, device)
+            )
+        left = options.minutes * 60 - (time.perf_counter() - began)
+        # An evaluation has no backward pass: a third of the arithmetic.
+        evaluation = 0.0 if options.eval_every == 0 else held * speed.token_seconds / 3
+        steps, evaluations = steps_in_time(left, speed.step_seconds, evaluation)
+        plan = make_plan(options, steps, budget, bf16, tokens=tokens, evaluations=evaluations)
+        if plan.dropout == planned:
+            break  # else the number of passes asks for another dropout, and that for another speed
+    return plan
 
 
 def _trainer(
@@ -236,19 +253,25 @@ def _explained(options: TrainOptions) -> Iterator[None]:
     """Turn running out of memory or disk into a sentence that says what to do."""
     try:
         yield
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        free = free_bytes(options.out) >> 20
-        raise CheckpointError(
-            f"the disk of {options.out} is full ({free} MB free): free some, lower --keep, then go on with --resume"
-        ) from error
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "memory" not in str(error).lower():
-            raise
-        raise ConfigError(
-            "out of memory: lower --batch-tokens (half of it first), then --length, or take a smaller --size"
-        ) from error
+    except (OSError, MemoryError, RuntimeError, SafetensorError) as error:
+        if _is_full(error, options.out):
+            free = free_bytes(options.out) >> 20
+            raise CheckpointError(
+                f"the disk of {options.out} is full ({free} MB free): free some, lower --keep, then go on with "
+                "--resume"
+            ) from error
+        if isinstance(error, MemoryError) or "memory" in str(error).lower():
+            raise ConfigError(
+                "out of memory: lower --batch-tokens (half of it first), then --length, or take a smaller --size"
+            ) from error
+        raise
+
+
+def _is_full(error: Exception, folder: Path) -> bool:
+    """Whether the disk is full. torch and safetensors report a failed write in words of their own."""
+    if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
+        return True
+    return "failed writing file" in str(error) and free_bytes(folder) < 1 << 20
 
 
 def with_corpus_paths(options: TrainOptions) -> TrainOptions:

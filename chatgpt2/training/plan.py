@@ -27,6 +27,7 @@ class Plan:
     save_every: int
     log_every: int
     bf16: bool
+    dropout: float
 
 
 def default_batch_tokens(tokens: int, device: str) -> int:
@@ -34,6 +35,11 @@ def default_batch_tokens(tokens: int, device: str) -> int:
     GPU; less for a corpus that would then have fewer than eight steps an epoch."""
     most = 1024 if device == "cpu" else 16_384
     return max(64, min(most, tokens // 8))
+
+
+def default_dropout(passes: float) -> float:
+    """0.1 when the corpus is seen more than four times; none below, where it only costs."""
+    return 0.1 if passes > 4 else 0.0
 
 
 def default_epochs(tokens: int, tuning: bool) -> float:
@@ -72,8 +78,11 @@ def steps_in_time(seconds: float, step_seconds: float, evaluation_seconds: float
     return max(1, math.floor(left / step_seconds)), evaluations
 
 
-def make_plan(options: TrainOptions, steps: int, budget: int, bf16: bool, evaluations: int = 10) -> Plan:
-    """The plan for `steps` steps."""
+def make_plan(
+    options: TrainOptions, steps: int, budget: int, bf16: bool, *, tokens: int = 0, evaluations: int = 10
+) -> Plan:
+    """The plan for `steps` steps on a corpus of `tokens` tokens."""
+    dropout = options.dropout
     every = options.eval_every if options.eval_every is not None else max(1, math.ceil(steps / evaluations))
     warmup = options.warmup if options.warmup is not None else min(200, max(1, steps // 20))
     return Plan(
@@ -85,4 +94,5 @@ def make_plan(options: TrainOptions, steps: int, budget: int, bf16: bool, evalua
         save_every=options.save_every or max(1, math.ceil(steps / 10)),
         log_every=max(1, steps // 500),
         bf16=bf16,
+        dropout=default_dropout(steps * budget / max(1, tokens)) if dropout is None else dropout,
     )
