@@ -16,7 +16,7 @@ from chatgpt2.training.optimizer import MuonAdamW, parameter_groups
 from chatgpt2.training.options import TrainOptions
 from chatgpt2.training.plan import Plan
 
-_UNTIMED, _LEAST = 2, 4
+_LEAST = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,13 @@ def measure_speed(
     pad_id: int,
     device: str,
 ) -> Speed:
-    """Time real steps on the run's own batches, for 3 % of the minutes but at most 5 seconds, and put the
-    weights back. The first steps are not timed: they fill caches and take memory."""
-    budget = min(5.0, (options.minutes or 1.0) * 60 * 0.03)
+    """Time real steps on the run's own batches, for 3 % of the minutes but at most 10 seconds, and put
+    the weights back.
+
+    The first step of a shape is slow (a CPU prepares its kernels) and the others are not; over a whole run
+    those count, so the time of a step is the lower quartile.
+    """
+    budget = min(10.0, (options.minutes or 1.0) * 60 * 0.03)
     model.to(device).train()
     kept = copy.deepcopy(model.state_dict())
     groups = parameter_groups(model, options.optimizer, plan.lr, bf16=plan.bf16)
@@ -53,10 +57,11 @@ def measure_speed(
         rank=process.process_index,
         world=process.num_processes,
     )
-    seconds, seen, steps = 0.0, 0, 0
-    began = time.perf_counter()
+    seconds: list[float] = []
+    seen = 0
     dataset = Examples(tokens, pad_id)
-    for number, numbers in enumerate(stream):
+    began = time.perf_counter()
+    for numbers in stream:
         batch = dataset.__getitems__(numbers)
         start = time.perf_counter()
         loss = model(ids=batch.ids.to(device), places=batch.places.to(device), labels=batch.labels.to(device))
@@ -65,14 +70,13 @@ def measure_speed(
         optimizer.step()
         optimizer.zero_grad()
         loss.item()  # waits for a GPU
-        if number >= _UNTIMED:
-            seconds += time.perf_counter() - start
-            seen += batch.tokens
-            steps += 1
-        if steps >= _LEAST and time.perf_counter() - began > budget:
+        seconds.append(time.perf_counter() - start)
+        seen += batch.tokens
+        if len(seconds) >= _LEAST and time.perf_counter() - began > budget:
             break
     model.load_state_dict(kept)
-    return Speed(seconds / steps, seconds / seen)
+    step = sorted(seconds)[len(seconds) // 4]
+    return Speed(step, step * len(seconds) / seen)
 
 
 def slowest(speed: Speed) -> Speed:

@@ -81,6 +81,8 @@ def options(corpus: Path, vocabulary: Path, tmp_path: Path) -> TrainOptions:
         device="cpu",
         threads=1,  # so small a model gains nothing from a second one
         samples=1,
+        eval_every=4,
+        save_every=1000,
     )
 
 

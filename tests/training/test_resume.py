@@ -11,7 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from safetensors.torch import load_file
+
+from chatgpt2.cli import cli
+from chatgpt2.errors import ConfigError
 
 OPTIONS = (
     *("--size", "tiny", "--steps", "24", "--batch-tokens", "128", "--dropout", "0.1", "--save-every", "4"),
@@ -107,11 +111,18 @@ def test_interrupted_and_resumed(corpus: Path, vocabulary: Path, tmp_path: Path,
 
 def test_resuming_nothing_or_something_else_says_so(corpus: Path, whole: Path, tmp_path: Path) -> None:
     def fails(*arguments: str) -> str:
-        return finish(
-            _popen([sys.executable, "-m", "chatgpt2", "train-dialog", *arguments], tmp_path), status=2
-        )
+        done = CliRunner().invoke(cli, ["train-dialog", *arguments])
+        assert isinstance(done.exception, ConfigError)
+        return str(done.exception)
 
     assert "holds no run" in fails("--resume", "--out", str(tmp_path / "nothing"))
     assert "--resume needs --out" in fails("--resume")
     assert "--seed cannot change" in fails("--resume", "--out", str(whole), "--seed", "9")
     assert "holds another run" in fails(str(corpus), "--out", str(whole))
+
+
+def test_resuming_a_finished_run_changes_nothing(whole: Path, tmp_path: Path) -> None:
+    before = (whole / "model.safetensors").read_bytes()
+    done = CliRunner().invoke(cli, ["train-dialog", "--resume", "--out", str(whole)])
+    assert done.exit_code == 0, done.exception
+    assert (whole / "model.safetensors").read_bytes() == before
