@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
-from chatgpt2.batches import Array, BatchStream, Examples
+from chatgpt2.batches import Array, Batch, BatchStream, Examples
 from chatgpt2.tokens import TokenFile
 from chatgpt2.training.optimizer import MuonAdamW, parameter_groups
 from chatgpt2.training.options import TrainOptions
@@ -64,12 +64,7 @@ def measure_speed(
     for numbers in stream:
         batch = dataset.__getitems__(numbers)
         start = time.perf_counter()
-        loss = model(ids=batch.ids.to(device), places=batch.places.to(device), labels=batch.labels.to(device))
-        (loss / max(1, len(batch.labels))).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        loss.item()  # waits for a GPU
+        _step(model, optimizer, batch, device)
         seconds.append(time.perf_counter() - start)
         seen += batch.tokens
         if len(seconds) >= _LEAST and time.perf_counter() - began > budget:
@@ -77,6 +72,16 @@ def measure_speed(
     model.load_state_dict(kept)
     step = sorted(seconds)[len(seconds) // 4]
     return Speed(step, step * len(seconds) / seen)
+
+
+def _step(model: Any, optimizer: MuonAdamW, batch: Batch, device: str) -> None:
+    """What the trainer does with a batch."""
+    loss = model(ids=batch.ids.to(device), places=batch.places.to(device), labels=batch.labels.to(device))
+    (loss / max(1, len(batch.labels))).backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+    loss.item()  # waits for a GPU
 
 
 def slowest(speed: Speed) -> Speed:
