@@ -25,16 +25,20 @@ CHECKED = chatgpt2 bots migrations corpus benchmarks tests
 .PHONY: demo test lint format bench
 .DEFAULT_GOAL := demo
 
+# A tiny model of a tiny corpus is most pleasant when it knows its corpus by heart and takes few risks.
+LEARN = --size tiny --dropout 0
+TALK = --temperature 0.5 --repetition-penalty 1
+
 SAID = 你好 你叫什么名字 今天天气真好 讲个笑话 再见
 
 # With a terminal a conversation; without one (a pipe, CI) a few lines are said and the replies printed.
 demo: $(DEMO)/.trained
 	@if [ -t 0 ] && [ -t 1 ]; then \
-		exec $(CHATGPT2) chat --model "$(DEMO)"; \
+		exec $(CHATGPT2) chat --model "$(DEMO)" $(TALK); \
 	fi; \
 	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
 	printf '%s\n' $(SAID) > "$$folder/said" && \
-	$(CHATGPT2) chat --model "$(DEMO)" --seed 1 --database "sqlite:///$$folder/talk.db" \
+	$(CHATGPT2) chat --model "$(DEMO)" $(TALK) --seed 1 --database "sqlite:///$$folder/talk.db" \
 		< "$$folder/said" > "$$folder/replies" && \
 	sed 's/^/你：    /' "$$folder/said" > "$$folder/you" && \
 	sed 's/^/机器人：/' "$$folder/replies" | paste -d '\n' "$$folder/you" -
@@ -44,7 +48,7 @@ $(DEMO)/.trained: | $(INSTALLED)
 	@if [ -e "$(DEMO)/run.json" ]; then \
 		$(CHATGPT2) train-dialog --resume --out "$(DEMO)"; \
 	else \
-		$(CHATGPT2) train-dialog corpus/ --size tiny --minutes $(MINUTES) --out "$(DEMO)"; \
+		$(CHATGPT2) train-dialog corpus/ $(LEARN) --minutes $(MINUTES) --out "$(DEMO)"; \
 	fi
 	@touch "$@"
 
