@@ -30,12 +30,12 @@ import numpy as np
 import torch
 from transformers import GPT2LMHeadModel
 
-from chatgpt2.batches import Array, collate, cut_batches
+from chatgpt2.batches import collate, cut_batches
 from chatgpt2.checkpoint import create_model, load_checkpoint, quiet_transformers, set_dropout
 from chatgpt2.codec import Codec
 from chatgpt2.corpus import read_corpus
 from chatgpt2.evaluation import HeldOut
-from chatgpt2.tokens import TokenFile, tokenise
+from chatgpt2.tokens import Array, TokenFile, tokenise
 from chatgpt2.training.dialogue import train_dialog
 from chatgpt2.training.options import TrainOptions
 from chatgpt2.training.plan import Plan

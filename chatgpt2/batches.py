@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from chatgpt2.tokens import TokenFile
+from chatgpt2.tokens import Array, TokenFile
 
-Array = npt.NDArray[Any]
 _POOL = 4096
 """Examples sorted by length together: enough for little padding, few enough to mix the corpus well."""
 

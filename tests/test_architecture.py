@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 # From the bottom up. A row imports rows below it; within a row only what is named in SIDEWAYS.
 LAYERS = (
     ("errors",),
-    ("card", "dialogue", "spelling", "vocabulary", "wordpiece"),
+    ("card", "device", "dialogue", "spelling", "vocabulary", "wordpiece"),
     ("codec",),
     ("corpus",),
     ("tokens", "checkpoint"),
@@ -58,7 +58,7 @@ DOORS = {
     "rich": {"cli"},
     "sqlalchemy": {"store", "migrations"},
     "tokenizers": {"wordpiece"},
-    "torch": {"checkpoint", "batches", "engine", "training", "cli"},
+    "torch": {"device", "checkpoint", "batches", "engine", "training", "cli"},
     "transformers": {"codec", "checkpoint", "engine", "training", "cli"},
 }
 

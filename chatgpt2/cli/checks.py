@@ -74,7 +74,7 @@ def devices() -> Iterator[Finding]:
     """Where models can run, how fast numbers are multiplied there, threads and memory."""
     import torch
 
-    from chatgpt2.training.machine import choose_bf16, choose_device
+    from chatgpt2.device import choose_bf16, choose_device
 
     for number in range(torch.cuda.device_count()):
         about = torch.cuda.get_device_properties(number)

@@ -145,11 +145,11 @@ def _load(options: Talk) -> tuple[Engine, Checkpoint]:
     import torch
 
     from chatgpt2.checkpoint import load_checkpoint
+    from chatgpt2.device import choose_device
     from chatgpt2.engine.pytorch import PyTorchEngine
 
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    device = "cuda" if options.device == "auto" and torch.cuda.is_available() else options.device
-    checkpoint = load_checkpoint(options.model, device="cpu" if device == "auto" else device)
+    checkpoint = load_checkpoint(options.model, choose_device(options.device))
     banned, pad = checkpoint.banned_ids, checkpoint.codec.pad_id
     return PyTorchEngine(checkpoint.model, banned_ids=banned, pad_id=pad), checkpoint

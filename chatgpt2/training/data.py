@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from chatgpt2.batches import Array, held_out_count, split_held_out
+from chatgpt2.batches import held_out_count, split_held_out
 from chatgpt2.codec import Codec
 from chatgpt2.errors import CorpusError
-from chatgpt2.tokens import TokenFile, tokenise
+from chatgpt2.tokens import Array, TokenFile, tokenise
 from chatgpt2.training.options import TrainOptions
 from chatgpt2.training.watch import Observer
 

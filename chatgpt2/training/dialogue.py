@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from accelerate import PartialState
 
 import chatgpt2
@@ -20,7 +16,6 @@ from chatgpt2.checkpoint import (
     Checkpoint,
     add_lora,
     create_model,
-    free_bytes,
     freeze,
     load_checkpoint,
     quiet_transformers,
@@ -28,11 +23,13 @@ from chatgpt2.checkpoint import (
     set_dropout,
 )
 from chatgpt2.codec import Codec
-from chatgpt2.errors import CheckpointError, ConfigError
+from chatgpt2.device import choose_bf16, choose_device
+from chatgpt2.errors import ConfigError
 from chatgpt2.evaluation import HeldOut, distinct, repetition
 from chatgpt2.training.curve import draw_curve
 from chatgpt2.training.data import Data, read_data
-from chatgpt2.training.machine import choose_bf16, choose_device, keep_freed_memory
+from chatgpt2.training.faults import explained
+from chatgpt2.training.machine import keep_freed_memory
 from chatgpt2.training.objective import prepare
 from chatgpt2.training.options import TrainOptions
 from chatgpt2.training.plan import (
@@ -43,7 +40,7 @@ from chatgpt2.training.plan import (
     steps_without_clock,
 )
 from chatgpt2.training.prime import prime, token_counts
-from chatgpt2.training.run import Run, check_free, last_step
+from chatgpt2.training.run import Run, changed_versions, check_free, last_step, versions
 from chatgpt2.training.samples import prompts_of, sample_replies
 from chatgpt2.training.speed import measure_speed, slowest
 from chatgpt2.training.trainer import DialogueTrainer
@@ -73,10 +70,12 @@ def train_dialog(options: TrainOptions, cache: Path, observer: Observer, *, resu
     """
     device = choose_device(options.device)
     run = Run.read(options.out) if resume else None
-    if run is None and not torch.distributed.is_torchelastic_launched():
-        check_free(options.out)
     if options.threads:
         torch.set_num_threads(options.threads)
+    if run is None:
+        check_free(options.out)  # every process before it meets the others, so none finds what another made
+    elif changed := changed_versions(run):
+        observer.notice(f"this run began with {changed}: it will not end exactly as it would have")
     keep_freed_memory()
     start = _start(options)
     with PartialState(cpu=device == "cpu").main_process_first():  # one process tokenises, all read
@@ -90,7 +89,7 @@ def train_dialog(options: TrainOptions, cache: Path, observer: Observer, *, resu
     bf16 = run.plan.bf16 if run else choose_bf16(options.precision, device)
     prepare(model, bf16=bf16, device=device)
     began = time.perf_counter()
-    with _explained(options):
+    with explained(options.out):
         plan = run.plan if run else _plan(options, data, model, start.codec, bf16, device)
         set_dropout(model, plan.dropout)
         trainer = _trainer(options, plan, data, start, model, device, observer)
@@ -184,7 +183,7 @@ def _run(trainer: DialogueTrainer, data: Data, observer: Observer, resume: bool)
     out = trainer.options.out
     if trainer.is_world_process_zero() and not resume:
         out.mkdir(parents=True, exist_ok=True)
-        Run(trainer.options, trainer.plan, data.fingerprint, _versions()).write(out)
+        Run(trainer.options, trainer.plan, data.fingerprint, versions()).write(out)
     saved = last_step(out) if resume else None
     try:
         with Interruptible(trainer, observer), quiet_transformers():
@@ -204,7 +203,8 @@ def _finish(data: Data, start: Checkpoint, trainer: DialogueTrainer, seconds: fl
             "perplexity": held_out.perplexity,
             "perplexity_per_character": held_out.perplexity_per_character,
         }
-    result = Result(options.out, step, not trainer.stopping, held_out, metrics, seconds)
+    finished = not trainer.stopping or step >= trainer.plan.steps
+    result = Result(options.out, step, finished, held_out, metrics, seconds)
     if not trainer.is_world_process_zero():
         return result
     if held_out and options.samples:
@@ -236,41 +236,6 @@ def _card(data: Data, start: Checkpoint, trainer: DialogueTrainer, result: Resul
         training=training,
         metrics={key: round(value, 5) for key, value in result.metrics.items()},
     )
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "chatgpt2": chatgpt2.__version__,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "threads": str(torch.get_num_threads()),
-    }
-
-
-@contextmanager
-def _explained(options: TrainOptions) -> Iterator[None]:
-    """Turn running out of memory or disk into a sentence that says what to do."""
-    try:
-        yield
-    except Exception as error:  # each library reports a failed write or allocation by a class of its own
-        if _is_full(error, options.out):
-            free = free_bytes(options.out) >> 20
-            raise CheckpointError(
-                f"the disk of {options.out} is full ({free} MB free): free some, lower --keep, then go on with "
-                "--resume"
-            ) from error
-        if isinstance(error, MemoryError) or "memory" in str(error).lower():
-            raise ConfigError(
-                "out of memory: lower --batch-tokens (half of it first), then --length, or take a smaller --size"
-            ) from error
-        raise
-
-
-def _is_full(error: Exception, folder: Path) -> bool:
-    """Whether the disk is full. torch and safetensors report a failed write in words of their own."""
-    if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
-        return True
-    return "failed writing file" in str(error) and free_bytes(folder) < 1 << 20
 
 
 def with_corpus_paths(options: TrainOptions) -> TrainOptions:

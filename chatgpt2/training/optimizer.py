@@ -97,7 +97,7 @@ class MuonAdamW(Optimizer):
         for p in parameters:
             if "step" not in self.state[p]:
                 self.state[p].update(
-                    step=torch.zeros((), dtype=torch.float32),
+                    step=torch.zeros((), dtype=torch.float32, device=p.device),
                     exp_avg=torch.zeros_like(p),
                     exp_avg_sq=torch.zeros_like(p),
                 )

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from chatgpt2.codec import Learn
 from chatgpt2.errors import ConfigError
-
-Learn = Literal["all", "bot"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +61,10 @@ class TrainOptions:
             raise ConfigError("--vocabulary cannot be given with --base: the base has its own")
         if self.lora is not None and self.freeze:
             raise ConfigError("--freeze cannot be given with --lora: LoRA freezes the whole base")
+        if self.patience is not None and self.save_every is not None:
+            raise ConfigError("--save-every cannot be given with --patience: each evaluation is saved then")
+        if self.patience is not None and self.eval_every == 0:
+            raise ConfigError("--patience counts evaluations, and --eval-every 0 has none: give one of them")
         if self.eval_fraction is not None and self.eval_corpus:
             raise ConfigError("--eval-fraction and --eval-corpus both say what to hold out: give one of them")
         for option, good, rule in self._rules():

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chatgpt2.batches import Array, count_batches
-from chatgpt2.tokens import TokenFile
+from chatgpt2.batches import count_batches
+from chatgpt2.errors import ConfigError
+from chatgpt2.tokens import Array, TokenFile
 from chatgpt2.training.options import TrainOptions
 
 # Tokens that a model from scratch should see by default, and that a fine-tuned one should.
@@ -82,14 +83,16 @@ def make_plan(
     options: TrainOptions, steps: int, budget: int, bf16: bool, *, tokens: int = 0, evaluations: int = 10
 ) -> Plan:
     """The plan for `steps` steps on a corpus of `tokens` tokens."""
-    dropout = options.dropout
+    dropout, lr = options.dropout, options.lr or default_lr(options)
+    if options.min_lr > lr:
+        raise ConfigError(f"--min-lr {options.min_lr}: it must not be above the learning rate, {lr:g}")
     every = options.eval_every if options.eval_every is not None else max(1, math.ceil(steps / evaluations))
     warmup = options.warmup if options.warmup is not None else min(200, max(1, steps // 20))
     return Plan(
         steps=steps,
         batch_tokens=budget,
         warmup=min(warmup, steps),
-        lr=options.lr or default_lr(options),
+        lr=lr,
         eval_every=every,
         save_every=options.save_every or max(1, math.ceil(steps / 10)),
         log_every=max(1, steps // 500),

@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from transformers import GPT2LMHeadModel
 
-from chatgpt2.batches import Array
-from chatgpt2.tokens import TokenFile
+from chatgpt2.tokens import Array, TokenFile
 
 EMBEDDING_STD = 0.05
 _BIAS = 5.0

@@ -12,6 +12,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import torch
+import transformers
+
+import chatgpt2
 from chatgpt2.errors import ConfigError
 from chatgpt2.training.options import TrainOptions
 from chatgpt2.training.plan import Plan
@@ -104,3 +108,21 @@ def resumed_options(saved: TrainOptions, given: dict[str, Any]) -> TrainOptions:
                 f"--{flag} cannot change in a resumed run (it began with {changed[key]}): leave it out"
             )
     return TrainOptions(**changed)
+
+
+def versions() -> dict[str, str]:
+    """What the bits of a result depend on beside the options."""
+    return {
+        "chatgpt2": chatgpt2.__version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+def changed_versions(run: Run) -> str:
+    """What is not as it was when the run began; empty when all is: only then it goes on exactly."""
+    now = versions()
+    return ", ".join(
+        f"{name} {was} (now {now[name]})" for name, was in run.versions.items() if was != now[name]
+    )

@@ -9,13 +9,12 @@ from typing import Any
 
 from transformers import GPT2LMHeadModel
 
-from chatgpt2.batches import Array
 from chatgpt2.codec import Codec
 from chatgpt2.dialogue import Dialogue
 from chatgpt2.engine.base import SamplingParams
 from chatgpt2.engine.pytorch import PyTorchEngine
 from chatgpt2.evaluation import generate_replies
-from chatgpt2.tokens import TokenFile
+from chatgpt2.tokens import Array, TokenFile
 from chatgpt2.training.watch import Sample
 
 

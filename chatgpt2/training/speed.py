@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
-from chatgpt2.batches import Array, Batch, BatchStream, Examples
-from chatgpt2.tokens import TokenFile
+from chatgpt2.batches import Batch, BatchStream, Examples
+from chatgpt2.tokens import Array, TokenFile
 from chatgpt2.training.optimizer import MuonAdamW, parameter_groups
 from chatgpt2.training.options import TrainOptions
 from chatgpt2.training.plan import Plan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
+from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 from transformers.trainer_callback import EarlyStoppingCallback, PrinterCallback
 
-from chatgpt2.batches import Array, Batch, BatchStream, Examples, cut_batches
+from chatgpt2.batches import Batch, BatchStream, Examples, cut_batches
 from chatgpt2.codec import Codec
+from chatgpt2.errors import ConfigError
 from chatgpt2.evaluation import HeldOut
-from chatgpt2.tokens import TokenFile
+from chatgpt2.tokens import Array, TokenFile
 from chatgpt2.training.optimizer import MuonAdamW, parameter_groups
 from chatgpt2.training.options import TrainOptions
 from chatgpt2.training.plan import Plan
@@ -28,6 +31,15 @@ COMPLETE = "complete"
 
 def _inputs(batch: Batch) -> dict[str, Any]:
     return {"ids": batch.ids, "places": batch.places, "labels": batch.labels, "tokens": batch.tokens}
+
+
+class Patience(EarlyStoppingCallback):
+    """Early stopping that a resumed run continues: evaluations without gain are counted from the record."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        super().on_train_begin(args, state, control, **kwargs)  # type: ignore[no-untyped-call]
+        evaluated = [entry["step"] for entry in state.log_history if "eval_loss" in entry]
+        self.early_stopping_patience_counter = sum(step > (state.best_global_step or 0) for step in evaluated)
 
 
 class DialogueTrainer(Trainer):
@@ -64,7 +76,7 @@ class DialogueTrainer(Trainer):
         self.remove_callback(PrinterCallback)
         self.model_accepts_loss_kwargs = False
         if self.args.load_best_model_at_end:
-            self.add_callback(EarlyStoppingCallback(early_stopping_patience=options.patience or 1))
+            self.add_callback(Patience(early_stopping_patience=options.patience or 1))
 
     @property
     def network(self) -> Any:
@@ -195,7 +207,11 @@ def _arguments(
     evaluates = held_out and plan.eval_every > 0
     patient = options.patience is not None and evaluates
     save = plan.eval_every if patient else plan.save_every
-    return TrainingArguments(
+    _check_reports(options.report_to)
+    alone = "WORLD_SIZE" not in os.environ
+    if alone and device != "cpu":
+        os.environ["ACCELERATE_TORCH_DEVICE"] = device
+    arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=plan.steps,
         per_device_train_batch_size=1,
@@ -221,3 +237,22 @@ def _arguments(
         average_tokens_across_devices=False,
         log_level="error",
     )
+    if alone and device != "cpu":
+        # One process, one device. Left alone, Trainer takes cuda:0, and with several GPUs cuts every batch
+        # into slices for DataParallel, which our loss does not survive.
+        arguments.__dict__["_setup_devices"] = torch.device(device)
+        arguments._n_gpu = 1
+    return arguments
+
+
+def _check_reports(names: tuple[str, ...]) -> None:
+    for name in names:
+        try:
+            callbacks = get_reporting_integration_callbacks([name])  # type: ignore[no-untyped-call]
+            for callback in callbacks:
+                callback()
+        except (ValueError, RuntimeError, ImportError) as error:
+            hint = " (`pip install chatgpt2[tensorboard]`)" if name == "tensorboard" else ""
+            raise ConfigError(
+                f"--report-to {name} cannot be used: {str(error).splitlines()[0]}{hint}"
+            ) from error

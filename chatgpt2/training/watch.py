@@ -102,8 +102,9 @@ class Watch(TrainerCallback):
             raise ConfigError(
                 f"the loss is {loss} at step {state.global_step}: lower --lr or take --precision fp32"
             )
+        if "eval_loss" in logs:
+            self._write(state, logs)
         if loss is None:
-            self._write(state, logs) if "eval_loss" in logs else None
             return
         seconds, tokens = (sum(column) for column in zip(*self.recent, strict=True))
         rate = tokens / seconds if seconds else 0.0

@@ -8,41 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from recorder import Recorder
 
-from chatgpt2.evaluation import HeldOut
+from chatgpt2.checkpoint import SIZES
 from chatgpt2.training.dialogue import Result, train_dialog
 from chatgpt2.training.options import TrainOptions
-from chatgpt2.training.plan import Plan
-from chatgpt2.training.watch import Progress, Sample
 from chatgpt2.vocabulary import SPECIAL
 
 WORDS = "天地人你我他早晚好吃饭睡觉书山水火木金土风云雨雪花鸟鱼虫一二三四五六七八九十"
-
-
-class Recorder:
-    """An observer that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.notices: list[str] = []
-        self.plan: Plan | None = None
-        self.steps: list[Progress] = []
-        self.evaluations: list[tuple[int, HeldOut | None, list[Sample]]] = []
-        self.ended = False
-
-    def notice(self, text: str) -> None:
-        self.notices.append(text)
-
-    def begin(self, plan: Plan, step: int) -> None:
-        self.plan = plan
-
-    def progress(self, progress: Progress) -> None:
-        self.steps.append(progress)
-
-    def evaluated(self, step: int, held_out: HeldOut | None, samples: list[Sample]) -> None:
-        self.evaluations.append((step, held_out, samples))
-
-    def end(self) -> None:
-        self.ended = True
 
 
 def write_corpus(path: Path, dialogues: int, seed: int = 0) -> Path:
@@ -69,7 +42,13 @@ def vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def options(corpus: Path, vocabulary: Path, tmp_path: Path) -> TrainOptions:
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half the width of the real `tiny`: what is tested does not depend on it, and steps are quicker."""
+    monkeypatch.setitem(SIZES, "tiny", (4, 128))
+
+
+@pytest.fixture
+def options(corpus: Path, vocabulary: Path, tmp_path: Path, narrow: None) -> TrainOptions:
     return TrainOptions(
         corpus=(corpus,),
         out=tmp_path / "out",

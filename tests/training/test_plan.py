@@ -130,6 +130,11 @@ def test_defaults_scale_with_the_data() -> None:
     assert steps >= 60  # one dialogue is one step an epoch: it must still be learned
 
 
+def test_the_schedule_cannot_end_above_where_it_peaks() -> None:
+    with pytest.raises(ConfigError, match="--min-lr"):
+        make_plan(TrainOptions(min_lr=0.5), 100, 1024, False)
+
+
 @pytest.mark.parametrize("steps", [1, 2, 60, 1000, 100_000])
 def test_the_warm_up_never_takes_most_of_a_run(steps: int) -> None:
     plan = make_plan(TrainOptions(), steps, 1024, False)
@@ -170,6 +175,8 @@ def test_schedules_warm_up_and_end_where_they_should(shape: str) -> None:
         ({"eval_fraction": 1.0}, "--eval-fraction"),
         ({"batch_tokens": 1}, "--batch-tokens"),
         ({"lr": 0.0}, "--lr"),
+        ({"patience": 2, "save_every": 5}, "--save-every"),
+        ({"patience": 2, "eval_every": 0}, "--eval-every 0"),
     ],
 )
 def test_options_that_cannot_work_are_named(wrong: dict[str, float], named: str) -> None:

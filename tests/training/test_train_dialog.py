@@ -7,22 +7,25 @@ from pathlib import Path
 
 import pytest
 import torch
+from recorder import Recorder
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from chatgpt2.checkpoint import Card, create_model, load_checkpoint, save_checkpoint
 from chatgpt2.codec import Codec
 from chatgpt2.errors import CheckpointError, ConfigError, CorpusError
 from chatgpt2.training import dialogue as module
-from chatgpt2.training.dialogue import Result
+from chatgpt2.training.dialogue import Result, train_dialog
 from chatgpt2.training.options import TrainOptions
-from chatgpt2.training.trainer import DialogueTrainer
+from chatgpt2.training.plan import make_plan
+from chatgpt2.training.trainer import DialogueTrainer, _arguments
+from chatgpt2.training.watch import Progress
 from chatgpt2.vocabulary import load_vocabulary, vocabulary_hash
 
-Train = Callable[..., tuple[Result, "Recorder"]]  # noqa: F821
+Train = Callable[..., tuple[Result, Recorder]]
 
 
 @pytest.fixture
-def base(vocabulary: Path, tmp_path: Path) -> Path:
+def base(vocabulary: Path, tmp_path: Path, narrow: None) -> Path:
     codec = Codec(load_vocabulary(vocabulary), 64)
     folder = tmp_path / "base"
     card = Card(vocabulary_hash=vocabulary_hash(codec.vocabulary), window=64)
@@ -144,7 +147,8 @@ def test_a_corpus_of_its_own_can_be_held_out(train: Train, options: TrainOptions
 
 def test_patience_keeps_the_best_weights(train: Train, options: TrainOptions) -> None:
     # A learning rate that destroys the model after the warm-up: the first evaluation stays the best.
-    wild = replace(options, steps=60, lr=0.5, warmup=30, eval_every=2, patience=2, schedule="constant")
+    still = replace(options, steps=60, lr=0.5, warmup=30, schedule="constant")
+    wild = replace(still, eval_every=2, patience=2, save_every=None)
     result, seen = train(wild)
     losses = [held.loss for _, held, _ in seen.evaluations if held]
     assert result.steps < 60
@@ -173,6 +177,10 @@ def test_errors_name_the_option_or_file(
         train(replace(options, base=str(base), vocabulary=None, length=4096))
     with pytest.raises(ConfigError, match="--device"):
         train(replace(options, device="cuda:7"))
+    with pytest.raises(ConfigError, match="--report-to nowhere"):
+        train(replace(options, report_to=("nowhere",)))
+    with pytest.raises(CheckpointError, match="cannot write"):
+        train(replace(options, out=empty / "out"))
     options.out.mkdir()
     (options.out / "run.json").write_text("{}")
     with pytest.raises(ConfigError, match="holds another run"):
@@ -214,3 +222,58 @@ def test_the_random_state_of_dropout_is_not_touched_by_sampling(
     train(replace(quiet, samples=2, out=tmp_path / "talking"))
     one, two = weights(tmp_path / "quiet"), weights(tmp_path / "talking")
     assert all(torch.equal(one[k], two[k]) for k in one)
+
+
+class Unplugged(Recorder):
+    """An observer during whose run the power fails after a step."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.last = step
+
+    def progress(self, progress: Progress) -> None:
+        super().progress(progress)
+        if progress.step == self.last:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("way", ["lora", "freeze", "patience", "adamw"])
+def test_every_way_of_training_resumes_exactly(
+    way: str, options: TrainOptions, base: Path, tmp_path: Path
+) -> None:
+    long = replace(options, steps=12, dropout=0.1, eval_every=2, save_every=4)
+    long = {
+        "lora": replace(long, base=str(base), vocabulary=None, lora=4, lr=1e-2),
+        "freeze": replace(long, base=str(base), vocabulary=None, freeze=2),
+        "patience": replace(long, save_every=None, patience=3),
+        "adamw": replace(long, optimizer="adamw", schedule="cosine"),
+    }[way]
+    cache = tmp_path / "cache"
+    whole = train_dialog(long, cache, Recorder())
+    broken = replace(long, out=tmp_path / "broken")
+    with pytest.raises(KeyboardInterrupt):
+        train_dialog(broken, cache, Unplugged(7))
+    result = train_dialog(broken, cache, Recorder(), resume=True)
+    assert result.steps == whole.steps
+    one, two = weights(long.out), weights(broken.out)
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_a_resumed_run_tells_what_changed_since_it_began(train: Train, options: TrainOptions) -> None:
+    train(options)
+    path = options.out / "run.json"
+    raw = json.loads(path.read_text())
+    raw["versions"]["torch"] = "2.0.0"
+    path.write_text(json.dumps(raw))
+    _, seen = train(options, resume=True)
+    assert any("torch 2.0.0" in notice for notice in seen.notices)
+
+
+def test_one_process_uses_one_device(
+    options: TrainOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_TORCH_DEVICE", "")  # so that it is put back afterwards
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    arguments = _arguments(options, make_plan(options, 8, 64, False), tmp_path, "cuda:1", False)
+    assert str(arguments.device) == "cuda:1"
+    assert arguments.n_gpu == 1

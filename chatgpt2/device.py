@@ -1,0 +1,40 @@
+"""Where to compute, and how precisely: the one choice that training, talking and the doctor share."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from chatgpt2.errors import ConfigError
+
+
+def choose_device(name: str) -> str:
+    """`auto` is the GPU where there is one; under torchrun each process takes the GPU of its number."""
+    if name != "auto":
+        try:
+            torch.empty(0, device=name)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"--device {name} cannot be used here: {reason}") from error
+        return name
+    if torch.cuda.is_available():
+        return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def choose_bf16(precision: str, device: str) -> bool:
+    """Whether to multiply in bf16: `auto` says yes where the hardware has it (there it was faster)."""
+    if precision != "auto":
+        return precision == "bf16"
+    if device.startswith("cuda"):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device == "cpu" and "avx512_bf16" in _cpu_flags()
+
+
+def _cpu_flags() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as lines:  # noqa: PTH123
+            return next((line for line in lines if line.startswith("flags")), "")
+    except OSError:
+        return ""
