@@ -43,7 +43,7 @@ from chatgpt2.training.watch import Progress, Sample
 from chatgpt2.vocabulary import load_vocabulary
 
 HELD_OUT = 1000
-SHORT = 45.0
+SHORT = 35.0
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def measure(model: GPT2LMHeadModel, held: TokenFile, pad_id: int) -> float:
     total, count = 0.0, 0
     with torch.no_grad():
         for numbers in cut_batches(held.lengths, order, 8192):
-            batch = collate(held, numbers.tolist(), pad_id)
+            batch = collate(held, [[n] for n in numbers.tolist()], pad_id)
             mask = torch.arange(batch.ids.shape[1]) < torch.from_numpy(held.lengths[numbers])[:, None]
             logits = model(input_ids=batch.ids, attention_mask=mask.long()).logits.flatten(0, 1)
             wanted = logits[batch.places]
@@ -126,7 +126,7 @@ def plain_way(tokens: TokenFile, held: TokenFile, codec: Codec, seconds: float, 
 
 def plain_batch(tokens: TokenFile, order: Array, position: int, pad_id: int) -> tuple[dict[str, Any], int]:
     numbers = [int(order[(position + i) % len(order)]) for i in range(4)]
-    batch = collate(tokens, numbers, pad_id)
+    batch = collate(tokens, [[n] for n in numbers], pad_id)
     mask = torch.arange(batch.ids.shape[1]) < torch.from_numpy(tokens.lengths[numbers])[:, None]
     labels = batch.ids.masked_fill(~mask, -100)
     return {"input_ids": batch.ids, "attention_mask": mask.long(), "labels": labels}, batch.tokens

@@ -1,7 +1,8 @@
 """From a token file to batches: the held-out split, length buckets, collation.
 
-A batch holds examples of about the same length and at most `budget` places, counted with padding, so that a
-step costs about the same whatever it holds and little of it is padding.
+A batch holds rows of about the same length and at most `budget` places, counted with padding, so that a
+step costs about the same whatever it holds and little of it is padding. A row is one example, or several
+told one after the other: a conversation that changes its subject, as those with a bot do.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ import torch
 from torch import Tensor
 
 from chatgpt2.tokens import Array, TokenFile
+
+Row = list[int]
+"""Numbers of the examples that stand in one row of a batch."""
 
 _POOL = 4096
 """Examples sorted by length together: enough for little padding, few enough to mix the corpus well."""
@@ -73,29 +77,62 @@ def cut_batches(lengths: Array, order: Array, budget: int) -> list[Array]:
     return batches
 
 
-def epoch_batches(lengths: Array, examples: Array, budget: int, seed: int, epoch: int) -> Iterator[Array]:
-    """The batches of one epoch, in a random order that depends on (seed, epoch) alone."""
-    rng = np.random.default_rng((seed, epoch))
+@dataclass(frozen=True, slots=True)
+class Deal:
+    """How examples are dealt into batches.
+
+    budget  places of a batch, padding included
+    join    share of examples that follow another one in its row
+    window  no row gets longer than this by joining
+    """
+
+    budget: int
+    seed: int = 0
+    join: float = 0.0
+    window: int = 0
+
+
+def epoch_batches(lengths: Array, examples: Array, deal: Deal, epoch: int) -> Iterator[list[Row]]:
+    """The batches of one epoch, in a random order that depends on the seed and the epoch alone."""
+    rng = np.random.default_rng((deal.seed, epoch))
     shuffled = rng.permutation(examples)
     for start in range(0, len(shuffled), _POOL * 8):
-        batches: list[Array] = []
+        batches: list[list[Row]] = []
         for pool in range(start, min(start + _POOL * 8, len(shuffled)), _POOL):
-            some = shuffled[pool : pool + _POOL]
-            batches += cut_batches(lengths, some[np.argsort(lengths[some], kind="stable")], budget)
+            rows, long = _rows(lengths, shuffled[pool : pool + _POOL], deal, rng)
+            for some in cut_batches(long, np.argsort(long, kind="stable"), deal.budget):
+                batches.append([rows[i] for i in some])
         yield from (batches[i] for i in rng.permutation(len(batches)))
 
 
-def count_batches(lengths: Array, examples: Array, budget: int, seed: int, epochs: float) -> int:
+def _rows(lengths: Array, examples: Array, deal: Deal, rng: np.random.Generator) -> tuple[list[Row], Array]:
+    """The examples as rows, and the rows' lengths. Only the first of a row keeps its [CLS]."""
+    if deal.join == 0:
+        return [[n] for n in examples.tolist()], lengths[examples]
+    rows: list[Row] = []
+    long: list[int] = []
+    joins = (rng.random(len(examples)) < deal.join).tolist()
+    for number, joined in zip(examples.tolist(), joins, strict=True):
+        length = int(lengths[number])
+        if joined and rows and long[-1] + length - 1 <= deal.window:
+            rows[-1].append(number)
+            long[-1] += length - 1
+        else:
+            rows.append([number])
+            long.append(length)
+    return rows, np.array(long)
+
+
+def count_batches(lengths: Array, examples: Array, deal: Deal, epochs: float) -> int:
     """Steps in `epochs` passes (a fraction counts for that share of an epoch)."""
     whole, part = divmod(epochs, 1)
-    total = sum(sum(1 for _ in epoch_batches(lengths, examples, budget, seed, e)) for e in range(int(whole)))
+    total = sum(sum(1 for _ in epoch_batches(lengths, examples, deal, e)) for e in range(int(whole)))
     if part:
-        last = sum(1 for _ in epoch_batches(lengths, examples, budget, seed, int(whole)))
-        total += round(part * last)
+        total += round(part * sum(1 for _ in epoch_batches(lengths, examples, deal, int(whole))))
     return max(1, total)
 
 
-class BatchStream(torch.utils.data.Sampler[list[int]]):
+class BatchStream(torch.utils.data.Sampler[list[Row]]):
     """Exactly `steps` batches, epoch after epoch; each of `world` processes gets its share of every batch.
 
     The batches are made for all processes together and then dealt out, so a run on two processes takes the
@@ -106,26 +143,25 @@ class BatchStream(torch.utils.data.Sampler[list[int]]):
         self,
         tokens: TokenFile,
         examples: Array,
+        deal: Deal,
         *,
-        budget: int,
         steps: int,
-        seed: int,
         rank: int = 0,
         world: int = 1,
     ) -> None:
         self.lengths = np.asarray(tokens.lengths)
         self.examples = examples
-        self.budget, self.steps, self.seed = budget, steps, seed
+        self.deal, self.steps = deal, steps
         self.rank, self.world = rank, world
 
     def __len__(self) -> int:
         return self.steps
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[list[Row]]:
         left, epoch = self.steps, 0
         while left > 0:
-            for batch in epoch_batches(self.lengths, self.examples, self.budget, self.seed, epoch):
-                yield batch[self.rank :: self.world].tolist()
+            for batch in epoch_batches(self.lengths, self.examples, self.deal, epoch):
+                yield batch[self.rank :: self.world]
                 left -= 1
                 if left == 0:
                     return
@@ -133,42 +169,48 @@ class BatchStream(torch.utils.data.Sampler[list[int]]):
 
 
 class Examples(torch.utils.data.Dataset[Batch]):
-    """The examples of a token file as a map-style dataset that collates whole batches at once."""
+    """The examples of a token file as a map-style dataset that collates whole batches at once.
 
-    def __init__(self, tokens: TokenFile, pad_id: int) -> None:
+    No batch is widened beyond `longest`, by default the longest example.
+    """
+
+    def __init__(self, tokens: TokenFile, pad_id: int, longest: int = 0) -> None:
         self.tokens = tokens
         self.pad_id = pad_id
-        self.longest = int(tokens.lengths.max())
+        self.longest = longest or int(tokens.lengths.max())
 
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def __getitems__(self, numbers: list[int]) -> Batch:
-        return collate(self.tokens, numbers, self.pad_id, self.longest)
+    def __getitems__(self, rows: list[Row]) -> Batch:
+        return collate(self.tokens, rows, self.pad_id, self.longest)
 
-    def __getitem__(self, number: int) -> Batch:
-        return self.__getitems__([number])
+    def __getitem__(self, row: Row) -> Batch:
+        return self.__getitems__([row])
 
 
-def collate(tokens: TokenFile, numbers: Sequence[int], pad_id: int, limit: int = 0) -> Batch:
-    """Pad the examples to the longest of them, rounded up to 8 places but not above `limit`: the fewer
+def collate(tokens: TokenFile, rows: Sequence[Row], pad_id: int, limit: int = 0) -> Batch:
+    """Pad the rows to the longest of them, rounded up to 8 places but not above `limit`: the fewer
     shapes there are, the fewer kernels a CPU has to prepare and keep.
 
     Padding is on the right, where no earlier place can see it under causal attention: no mask is needed.
-    An empty share (more processes than examples) becomes one row with nothing to learn.
+    An empty share (more processes than rows) becomes one row with nothing to learn.
     """
     begins, ends = tokens.offsets[:-1], tokens.offsets[1:]
-    longest = max((int(ends[n] - begins[n]) for n in numbers), default=2)
+    long = [sum(int(ends[n] - begins[n]) for n in row) - (len(row) - 1) for row in rows]
+    longest = max(long, default=2)
     width = max(longest, min(-(-longest // 8) * 8, limit))
-    ids = np.full((max(1, len(numbers)), width), pad_id, dtype=np.int64)
+    ids = np.full((max(1, len(rows)), width), pad_id, dtype=np.int64)
     learn = np.zeros_like(ids, dtype=bool)
-    for row, number in enumerate(numbers):
-        here = slice(int(begins[number]), int(ends[number]))
-        length = here.stop - here.start
-        ids[row, :length] = tokens.ids[here]
-        # The place before a learned id is the one that predicts it.
-        learn[row, : length - 1] = tokens.learn[here][1:]
-    places = np.flatnonzero(learn)
+    for place, row in enumerate(rows):
+        at = 0
+        for number in row:
+            here = slice(int(begins[number]) + (at > 0), int(ends[number]))
+            to = slice(at, at + here.stop - here.start)
+            ids[place, to] = tokens.ids[here]
+            learn[place, to] = tokens.learn[here]
+            at = to.stop
+    learn[:, 0] = False  # nothing comes before it
+    places = np.flatnonzero(learn) - 1  # the place before a learned id is the one that predicts it
     labels = ids.reshape(-1)[places + 1]
-    count = sum(int(ends[n] - begins[n]) for n in numbers)
-    return Batch(torch.from_numpy(ids), torch.from_numpy(places), torch.from_numpy(labels), count)
+    return Batch(torch.from_numpy(ids), torch.from_numpy(places), torch.from_numpy(labels), sum(long))

@@ -60,6 +60,13 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
 @click.option(
     "--dropout", type=float, help="[default: 0.1 for more than four passes over the corpus, else 0]"
 )
+@click.option(
+    "--join",
+    type=float,
+    metavar="SHARE",
+    help="This share of dialogues follows another one, as a conversation that changes its subject. "
+    "[default: 0.3 for more than four passes over the corpus, else 0]",
+)
 @click.option("--optimizer", type=click.Choice(["muon", "adamw"]), default="muon", show_default=True)
 @click.option("--lr", type=float, help="Peak learning rate. [default: chosen]")
 @click.option(

@@ -130,25 +130,27 @@ def _plan(options: TrainOptions, data: Data, model: Any, codec: Codec, bf16: boo
     tokens = data.train_tokens
     budget = options.batch_tokens or default_batch_tokens(tokens, device)
     if options.minutes is None:
-        steps = steps_without_clock(options, data.tokens, data.train, budget)
-        return make_plan(options, steps, budget, bf16, tokens=tokens)
+        steps = steps_without_clock(options, data.tokens, data.train, budget, codec.window)
+        return make_plan(options, steps, budget, bf16, tokens=tokens, window=codec.window)
     began = time.perf_counter()
     held = int(data.held_tokens.lengths[data.held].sum())
-    plan = make_plan(options, 1000, budget, bf16, tokens=tokens)
+    plan = make_plan(options, 1000, budget, bf16, tokens=tokens, window=codec.window)
     for _ in range(2):
-        planned = plan.dropout
-        set_dropout(model, planned)
+        planned = plan
+        set_dropout(model, plan.dropout)
         with quiet_transformers():
             speed = slowest(
-                measure_speed(model, options, plan, data.tokens, data.train, codec.pad_id, device)
+                measure_speed(model, options, plan, (data.tokens, data.train), codec.pad_id, device)
             )
         left = options.minutes * 60 - (time.perf_counter() - began)
         # An evaluation has no backward pass: a third of the arithmetic.
         evaluation = 0.0 if options.eval_every == 0 else held * speed.token_seconds / 3
         steps, evaluations = steps_in_time(left, speed.step_seconds, evaluation)
-        plan = make_plan(options, steps, budget, bf16, tokens=tokens, evaluations=evaluations)
-        if plan.dropout == planned:
-            break  # else the number of passes asks for another dropout, and that for another speed
+        plan = make_plan(
+            options, steps, budget, bf16, tokens=tokens, window=codec.window, evaluations=evaluations
+        )
+        if (plan.dropout, plan.join) == (planned.dropout, planned.join):
+            break  # else the number of passes asks for other ones, and those for another speed
     return plan
 
 

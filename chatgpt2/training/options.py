@@ -28,6 +28,7 @@ class TrainOptions:
     batch_tokens: int | None = None
     length: int | None = None
     dropout: float | None = None
+    join: float | None = None
     optimizer: Literal["muon", "adamw"] = "muon"
     lr: float | None = None
     schedule: Literal["linear", "cosine", "constant"] = "linear"
@@ -83,6 +84,7 @@ class TrainOptions:
             ("batch_tokens", above(self.batch_tokens, 7), "8 or more"),
             ("length", self.length is None or 8 <= self.length <= 8192, "8 to 8192"),
             ("dropout", self.dropout is None or 0 <= self.dropout < 1, "at least 0 and below 1"),
+            ("join", self.join is None or 0 <= self.join < 1, "at least 0 and below 1"),
             ("lr", above(self.lr), "above 0"),
             ("min_lr", self.min_lr >= 0 and (self.lr is None or self.min_lr <= self.lr), "0 to --lr"),
             ("warmup", self.warmup is None or self.warmup >= 0, "0 or more"),

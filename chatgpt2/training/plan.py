@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chatgpt2.batches import count_batches
+from chatgpt2.batches import Deal, count_batches
 from chatgpt2.errors import ConfigError
 from chatgpt2.tokens import Array, TokenFile
 from chatgpt2.training.options import TrainOptions
 
 # Tokens that a model from scratch should see by default, and that a fine-tuned one should.
 _SCRATCH_TOKENS, _TUNE_TOKENS = 6_000_000, 2_000_000
+_MANY = 4.5
+"""Passes, counted by places: a pass of the tokens is a little more than one, by its padding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,12 @@ class Plan:
     log_every: int
     bf16: bool
     dropout: float
+    join: float = 0.0
+    window: int = 0
+
+    def deal(self, seed: int) -> Deal:
+        """How its batches are made."""
+        return Deal(self.batch_tokens, seed, self.join, self.window)
 
 
 def default_batch_tokens(tokens: int, device: str) -> int:
@@ -40,7 +48,13 @@ def default_batch_tokens(tokens: int, device: str) -> int:
 
 def default_dropout(passes: float) -> float:
     """0.1 when the corpus is seen more than four times; none below, where it only costs."""
-    return 0.1 if passes > 4 else 0.0
+    return 0.1 if passes > _MANY else 0.0
+
+
+def default_join(passes: float) -> float:
+    """Three in ten dialogues follow another one when the corpus is seen more than four times: a model that
+    knows each by heart must still answer when the subject changes."""
+    return 0.3 if passes > _MANY else 0.0
 
 
 def default_epochs(tokens: int, tuning: bool) -> float:
@@ -58,14 +72,17 @@ def default_lr(options: TrainOptions) -> float:
     return 3e-3 if options.optimizer == "muon" else 1e-3
 
 
-def steps_without_clock(options: TrainOptions, tokens: TokenFile, train: Array, budget: int) -> int:
+def steps_without_clock(
+    options: TrainOptions, tokens: TokenFile, train: Array, budget: int, window: int
+) -> int:
     """The number of steps when --minutes does not decide it."""
     if options.steps is not None:
         return options.steps
     lengths = np.asarray(tokens.lengths)
     total = int(lengths[train].sum())
     epochs = options.epochs or default_epochs(total, options.base is not None)
-    steps = count_batches(lengths, train, budget, options.seed, epochs)
+    join = default_join(epochs) if options.join is None else options.join
+    steps = count_batches(lengths, train, Deal(budget, options.seed, join, window), epochs)
     # A handful of dialogues makes an epoch of one step: see them often enough to learn them.
     return steps if options.epochs else max(steps, 60)
 
@@ -80,10 +97,17 @@ def steps_in_time(seconds: float, step_seconds: float, evaluation_seconds: float
 
 
 def make_plan(
-    options: TrainOptions, steps: int, budget: int, bf16: bool, *, tokens: int = 0, evaluations: int = 10
+    options: TrainOptions,
+    steps: int,
+    budget: int,
+    bf16: bool,
+    *,
+    tokens: int = 0,
+    window: int = 512,
+    evaluations: int = 10,
 ) -> Plan:
     """The plan for `steps` steps on a corpus of `tokens` tokens."""
-    dropout, lr = options.dropout, options.lr or default_lr(options)
+    lr, passes = options.lr or default_lr(options), steps * budget / max(1, tokens)
     if options.min_lr > lr:
         raise ConfigError(f"--min-lr {options.min_lr}: it must not be above the learning rate, {lr:g}")
     every = options.eval_every if options.eval_every is not None else max(1, math.ceil(steps / evaluations))
@@ -97,5 +121,7 @@ def make_plan(
         save_every=options.save_every or max(1, math.ceil(steps / 10)),
         log_every=max(1, steps // 500),
         bf16=bf16,
-        dropout=default_dropout(steps * budget / max(1, tokens)) if dropout is None else dropout,
+        dropout=default_dropout(passes) if options.dropout is None else options.dropout,
+        join=default_join(passes) if options.join is None else options.join,
+        window=window,
     )

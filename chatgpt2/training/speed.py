@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import torch
@@ -31,8 +32,7 @@ def measure_speed(
     model: Any,
     options: TrainOptions,
     plan: Plan,
-    tokens: TokenFile,
-    examples: Array,
+    train: tuple[TokenFile, Array],
     pad_id: int,
     device: str,
 ) -> Speed:
@@ -40,7 +40,7 @@ def measure_speed(
     the weights back.
 
     The first step of a shape is slow (a CPU prepares its kernels) and the others are not; over a whole run
-    those count, so the time of a step is the lower quartile.
+    those count, so the time of a step is the median.
     """
     budget = min(10.0, (options.minutes or 1.0) * 60 * 0.03)
     model.to(device).train()
@@ -49,20 +49,18 @@ def measure_speed(
     optimizer = MuonAdamW(groups, lr=plan.lr)
     process = PartialState()
     stream = BatchStream(
-        tokens,
-        examples,
-        budget=plan.batch_tokens,
+        *train,
+        plan.deal(options.seed),
         steps=1000,
-        seed=options.seed,
         rank=process.process_index,
         world=process.num_processes,
     )
     seconds: list[float] = []
     seen = 0
-    dataset = Examples(tokens, pad_id)
+    dataset = Examples(train[0], pad_id, plan.window)
     began = time.perf_counter()
-    for numbers in stream:
-        batch = dataset.__getitems__(numbers)
+    for rows in stream:
+        batch = dataset.__getitems__(rows)
         start = time.perf_counter()
         _step(model, optimizer, batch, device)
         seconds.append(time.perf_counter() - start)
@@ -70,7 +68,7 @@ def measure_speed(
         if len(seconds) >= _LEAST and time.perf_counter() - began > budget:
             break
     model.load_state_dict(kept)
-    step = sorted(seconds)[len(seconds) // 4]
+    step = median(seconds)
     return Speed(step, step * len(seconds) / seen)
 
 

@@ -70,7 +70,7 @@ class DialogueTrainer(Trainer):
         super().__init__(
             model=model,
             args=_arguments(options, plan, folder, device, len(self.held_examples) > 0),
-            train_dataset=Examples(self.train_tokens, codec.pad_id),
+            train_dataset=Examples(self.train_tokens, codec.pad_id, plan.window),
             eval_dataset=Examples(self.held_tokens, codec.pad_id),
         )
         self.remove_callback(PrinterCallback)
@@ -88,9 +88,8 @@ class DialogueTrainer(Trainer):
         stream = BatchStream(
             self.train_tokens,
             self.train_examples,
-            budget=self.plan.batch_tokens,
+            self.plan.deal(self.options.seed),
             steps=self.plan.steps,
-            seed=self.options.seed,
             rank=self.args.process_index,
             world=self.args.world_size,
         )
@@ -172,7 +171,7 @@ class DialogueTrainer(Trainer):
         nll, labels = torch.zeros((), dtype=torch.float64), 0
         with torch.no_grad():
             for numbers in mine[self.args.process_index :: self.args.world_size]:
-                batch = held_out.__getitems__(numbers.tolist())
+                batch = held_out.__getitems__([[n] for n in numbers.tolist()])
                 inputs = self._prepare_inputs(_inputs(batch))
                 inputs.pop("tokens")
                 nll += model(**inputs).double().cpu()

@@ -5,6 +5,7 @@ import pytest
 
 from chatgpt2.batches import (
     BatchStream,
+    Deal,
     collate,
     count_batches,
     cut_batches,
@@ -47,16 +48,28 @@ LENGTHS = np.random.default_rng(0).integers(2, 60, 500)
 
 
 def test_an_epoch_holds_every_example_once_within_the_budget() -> None:
-    batches = list(epoch_batches(LENGTHS, np.arange(500), 256, seed=1, epoch=0))
-    assert sorted(np.concatenate(batches).tolist()) == list(range(500))
-    assert all(LENGTHS[b].max() * len(b) <= 256 for b in batches)
-    padded = sum(LENGTHS[b].max() * len(b) for b in batches)
-    assert LENGTHS.sum() / padded > 0.9  # little padding
+    batches = list(epoch_batches(LENGTHS, np.arange(500), Deal(256, seed=1), epoch=0))
+    assert sorted(n for batch in batches for row in batch for n in row) == list(range(500))
+    assert all(len(row) == 1 for batch in batches for row in batch)
+    padded = [max(LENGTHS[n] for (n,) in batch) * len(batch) for batch in batches]
+    assert max(padded) <= 256
+    assert LENGTHS.sum() / sum(padded) > 0.9  # little padding
+
+
+def test_joined_examples_stand_in_one_row_no_longer_than_the_window() -> None:
+    deal = Deal(256, seed=1, join=0.5, window=100)
+    batches = list(epoch_batches(LENGTHS, np.arange(500), deal, epoch=0))
+    rows = [row for batch in batches for row in batch]
+    assert sorted(n for row in rows for n in row) == list(range(500))
+    assert 300 < len(rows) < 400  # nearly half follow another one: a few would pass the window
+    long = {tuple(row): sum(LENGTHS[n] for n in row) - len(row) + 1 for row in rows}
+    assert max(long.values()) <= 100
+    assert all(max(long[tuple(row)] for row in batch) * len(batch) <= 256 for batch in batches)
 
 
 def test_epochs_differ_and_repeat_with_the_seed() -> None:
-    def epoch(seed: int, number: int) -> list[list[int]]:
-        return [b.tolist() for b in epoch_batches(LENGTHS, np.arange(500), 256, seed, number)]
+    def epoch(seed: int, number: int) -> list[list[list[int]]]:
+        return list(epoch_batches(LENGTHS, np.arange(500), Deal(256, seed, 0.3, 512), number))
 
     assert epoch(1, 0) == epoch(1, 0)
     assert epoch(1, 0) != epoch(1, 1)
@@ -71,8 +84,9 @@ def test_an_example_longer_than_the_budget_is_a_batch_of_its_own() -> None:
 def test_processes_share_every_batch() -> None:
     tokens = token_file([4] * 50)
 
-    def stream(rank: int, world: int) -> list[list[int]]:
-        return list(BatchStream(tokens, np.arange(50), budget=40, steps=12, seed=3, rank=rank, world=world))
+    def stream(rank: int, world: int) -> list[list[list[int]]]:
+        deal = Deal(40, 3, 0.5, 20)
+        return list(BatchStream(tokens, np.arange(50), deal, steps=12, rank=rank, world=world))
 
     whole, first, second = stream(0, 1), stream(0, 2), stream(1, 2)
     assert len(whole) == len(first) == len(second) == 12
@@ -82,11 +96,20 @@ def test_processes_share_every_batch() -> None:
 
 def test_collation_pads_right_and_points_at_the_place_before_each_label() -> None:
     tokens = token_file([4, 2])
-    batch = collate(tokens, [0, 1], pad_id=0)
+    batch = collate(tokens, [[0], [1]], pad_id=0)
     assert batch.ids.tolist() == [[2, 10, 11, 12], [2, 20, 0, 0]]
     assert batch.places.tolist() == [0, 1, 2, 4]
     assert batch.labels.tolist() == [10, 11, 12, 20]
     assert batch.tokens == 6
+
+
+def test_joined_examples_read_on_as_one_conversation() -> None:
+    tokens = token_file([4, 2, 3])
+    batch = collate(tokens, [[0, 2], [1]], pad_id=0)
+    assert batch.ids.tolist() == [[2, 10, 11, 12, 30, 31], [2, 20, 0, 0, 0, 0]]  # one [CLS] a row
+    assert batch.places.tolist() == [0, 1, 2, 3, 4, 6]
+    assert batch.labels.tolist() == [10, 11, 12, 30, 31, 20]
+    assert batch.tokens == 8
 
 
 def test_an_empty_share_has_nothing_to_learn() -> None:
@@ -126,7 +149,10 @@ def test_defaults_scale_with_the_data() -> None:
     assert default_epochs(40, tuning=False) == 40
     assert default_epochs(40_000_000, tuning=False) == 3
     tokens = token_file([20])
-    steps = steps_without_clock(TrainOptions(), tokens, np.arange(1), 64)
+    steps = steps_without_clock(TrainOptions(), tokens, np.arange(1), 64, 512)
+    assert make_plan(TrainOptions(), 100, 1024, False, tokens=20_000).join == 0.3
+    assert make_plan(TrainOptions(), 100, 1024, False, tokens=50_000).join == 0
+    assert make_plan(TrainOptions(join=0.2), 100, 1024, False, tokens=50_000).join == 0.2
     assert steps >= 60  # one dialogue is one step an epoch: it must still be learned
 
 
@@ -143,8 +169,8 @@ def test_the_warm_up_never_takes_most_of_a_run(steps: int) -> None:
 
 
 def test_counting_batches_counts_what_the_stream_yields() -> None:
-    steps = count_batches(LENGTHS, np.arange(500), 256, seed=0, epochs=2)
-    one = [len(list(epoch_batches(LENGTHS, np.arange(500), 256, 0, e))) for e in (0, 1)]
+    steps = count_batches(LENGTHS, np.arange(500), Deal(256), epochs=2)
+    one = [len(list(epoch_batches(LENGTHS, np.arange(500), Deal(256), e))) for e in (0, 1)]
     assert steps == sum(one)
 
 
@@ -175,6 +201,7 @@ def test_schedules_warm_up_and_end_where_they_should(shape: str) -> None:
         ({"eval_fraction": 1.0}, "--eval-fraction"),
         ({"batch_tokens": 1}, "--batch-tokens"),
         ({"lr": 0.0}, "--lr"),
+        ({"join": 1.0}, "--join"),
         ({"patience": 2, "save_every": 5}, "--save-every"),
         ({"patience": 2, "eval_every": 0}, "--eval-every 0"),
     ],
