@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from prompt_toolkit import PromptSession
+from prompt_toolkit.application import run_in_terminal
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.filters import Condition
@@ -77,6 +78,13 @@ class Terminal:
     def note(self, text: str) -> None:
         """Show a line of the program."""
         self._print("note", text + "\n")
+
+    def announce(self, text: str) -> None:
+        """Show a line of the program that may come while the person is typing."""
+        if self._prompt.app.is_running:
+            run_in_terminal(lambda: self.note(text))
+        else:
+            self.note(text)
 
     async def _read(self) -> str | None:
         """The next line; None when there is none any more."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, cast
+from typing import Any, cast
 from weakref import WeakValueDictionary
 
 from chatgpt2.dialogue import Dialogue, Turn
 from chatgpt2.engine.base import Engine, SamplingParams, Step
 from chatgpt2.errors import ConfigError
+from chatgpt2.serving import ChatCodec, Exchangeable, Serving
 from chatgpt2.store import Exchange, SessionKey, SessionStore
 
 # What a session may set for itself. The other fields of SamplingParams belong to the program.
@@ -28,25 +29,6 @@ SETTINGS: Mapping[str, type[int] | type[float]] = {
 SPEECHLESS = "嗯……我一时不知道说什么好，换个话题聊聊吧。"
 
 _ATTEMPTS = 3  # to get a reply that is not blank
-_SMALLEST_ROOM = 4  # tokens: [CLS], a word, [SEP]
-
-
-class Decoder(Protocol):
-    """Ids of one reply in, whole characters out."""
-
-    def push(self, ids: Iterable[int]) -> str: ...
-    def finish(self) -> str: ...
-
-
-class ChatCodec(Protocol):
-    """What a codec must do to be talked through."""
-
-    @property
-    def window(self) -> int: ...
-    @property
-    def stop_ids(self) -> tuple[int, ...]: ...
-    def prompt(self, dialogue: Dialogue, room: int, opening: Sequence[Turn] = ()) -> list[int]: ...
-    def decoder(self) -> Decoder: ...
 
 
 @dataclass(slots=True)
@@ -56,10 +38,11 @@ class _Reply:
     text: str = ""
     tokens: int = 0
     began: float = 0.0
+    model: str | None = None
 
-    def facts(self, model: str | None) -> dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
         """What is stored beside the text."""
-        return {"model": model, "tokens": self.tokens, "latency": time.monotonic() - self.began}
+        return {"model": self.model, "tokens": self.tokens, "latency": time.monotonic() - self.began}
 
 
 class ChatService:
@@ -85,15 +68,25 @@ class ChatService:
         overrides: Mapping[str, Any] | None = None,
         model: str | None = None,
     ) -> None:
-        self._engine = engine
-        self._codec = codec
         self._store = store
-        self._defaults = defaults or SamplingParams()
-        self._opening = tuple(opening)
+        self._models = Exchangeable(
+            Serving(engine, codec, defaults or SamplingParams(), tuple(opening), model)
+        )
         self._overrides = dict(overrides or {})
-        self._model = model
         self._locks: WeakValueDictionary[SessionKey, asyncio.Lock] = WeakValueDictionary()
         self._check(self._overrides)
+
+    @classmethod
+    def of(
+        cls, serving: Serving, store: SessionStore, *, overrides: Mapping[str, Any] | None = None
+    ) -> ChatService:
+        """A service that begins with the model `serving`."""
+        parts = (serving.engine, serving.codec, store, serving.defaults, serving.opening)
+        return cls(*parts, overrides=overrides, model=serving.name)
+
+    async def close(self) -> None:
+        """Close the engine; running replies end with an error."""
+        await self._models.current.engine.close()
 
     async def stream(
         self, session: SessionKey, text: str, message_id: str | None = None, user: str | None = None
@@ -115,10 +108,18 @@ class ChatService:
             async with aclosing(self._generate(session, dialogue, reply)) as texts:
                 async for so_far in texts:
                     yield so_far
-            facts = reply.facts(self._model)
+            facts = reply.facts()
             yield await self._store.append(
                 session, said, reply.text, message_id=message_id, user_id=user, **facts
             )
+
+    async def exchange(self, serving: Serving) -> None:
+        """Let another model answer from now on. Running replies end on the old one, whose engine is then closed.
+
+        Raises ConfigError, and changes nothing, when the settings in force do not fit the new model.
+        """
+        serving.room(replace(serving.defaults, **self._overrides))
+        await self._models.exchange(serving)
 
     async def reply(
         self, session: SessionKey, text: str, message_id: str | None = None, user: str | None = None
@@ -139,7 +140,7 @@ class ChatService:
             async with aclosing(self._generate(session, dialogue, reply, again=True)) as texts:
                 async for so_far in texts:
                     yield so_far
-            await self._store.replace_reply(session, reply.text, **reply.facts(self._model))
+            await self._store.replace_reply(session, reply.text, **reply.facts())
             yield reply.text
 
     async def undo(self, session: SessionKey) -> Exchange | None:
@@ -158,8 +159,11 @@ class ChatService:
 
     async def sampling(self, session: SessionKey) -> SamplingParams:
         """How replies in this session are chosen."""
+        return await self._sampling(self._models.current, session)
+
+    async def _sampling(self, serving: Serving, session: SessionKey) -> SamplingParams:
         own = {key: value for key, value in (await self._store.settings(session)).items() if key in SETTINGS}
-        return replace(self._defaults, **{**own, **self._overrides})
+        return replace(serving.defaults, **{**own, **self._overrides})
 
     async def set(self, session: SessionKey, key: str, value: str | float | None) -> SamplingParams:
         """Change one setting of a session; None goes back to the default."""
@@ -177,43 +181,24 @@ class ChatService:
         self, session: SessionKey, dialogue: Dialogue, reply: _Reply, again: bool = False
     ) -> AsyncGenerator[str]:
         """Yield the growing text and leave the whole in `reply`; a blank reply is generated again."""
-        params = await self.sampling(session)
-        params = replace(params, stop_ids=params.stop_ids or self._codec.stop_ids, n=1)
-        prompt = self._codec.prompt(dialogue, self._room(params), self._opening)
-        for attempt in range(_ATTEMPTS):
-            async with aclosing(self._attempt(prompt, _vary(params, attempt, again), reply)) as texts:
-                async for so_far in texts:
-                    yield so_far
-            if reply.text:
-                return
-        reply.text = SPEECHLESS
-
-    async def _attempt(self, prompt: list[int], params: SamplingParams, reply: _Reply) -> AsyncGenerator[str]:
-        decoder, raw = self._codec.decoder(), ""
-        reply.text, reply.tokens = "", 0
-        # A generator, for it can be closed; the protocol says iterator, as one does for generator methods.
-        steps = cast("AsyncGenerator[Step]", self._engine.generate(prompt, params))
-        async with aclosing(steps):
-            async for step in steps:
-                reply.tokens += len(step.ids)
-                raw += decoder.push(step.ids)
-                if raw.strip() != reply.text:
-                    reply.text = raw.strip()
-                    yield reply.text
-        reply.text = (raw + decoder.finish()).strip()
-
-    def _room(self, params: SamplingParams) -> int:
-        room = self._codec.window - params.max_new_tokens
-        if room < _SMALLEST_ROOM:
-            most = self._codec.window - _SMALLEST_ROOM
-            raise ConfigError(
-                f"max_new_tokens is {params.max_new_tokens}: this model's window allows {most} at most."
-            )
-        return room
+        async with self._models.lease() as serving:
+            reply.model = serving.name
+            params = await self._sampling(serving, session)
+            params = replace(params, stop_ids=params.stop_ids or serving.codec.stop_ids, n=1)
+            prompt = serving.codec.prompt(dialogue, serving.room(params), serving.opening)
+            for attempt in range(_ATTEMPTS):
+                varied = _vary(params, attempt, again)
+                async with aclosing(_attempt(serving, prompt, varied, reply)) as texts:
+                    async for so_far in texts:
+                        yield so_far
+                if reply.text:
+                    return
+            reply.text = SPEECHLESS
 
     def _check(self, settings: Mapping[str, Any]) -> None:
         checked: dict[str, Any] = {key: _number(_known(key), settings[key]) for key in settings}
-        self._room(replace(self._defaults, **checked))
+        serving = self._models.current
+        serving.room(replace(serving.defaults, **checked))
 
     def _lock(self, session: SessionKey) -> asyncio.Lock:
         """One lock for each session that someone is using; it goes when nobody holds or awaits it."""
@@ -221,6 +206,23 @@ class ChatService:
         if lock is None:
             lock = self._locks[session] = asyncio.Lock()
         return lock
+
+
+async def _attempt(
+    serving: Serving, prompt: list[int], params: SamplingParams, reply: _Reply
+) -> AsyncGenerator[str]:
+    decoder, raw = serving.codec.decoder(), ""
+    reply.text, reply.tokens = "", 0
+    # A generator, for it can be closed; the protocol says iterator, as one does for generator methods.
+    steps = cast("AsyncGenerator[Step]", serving.engine.generate(prompt, params))
+    async with aclosing(steps):
+        async for step in steps:
+            reply.tokens += len(step.ids)
+            raw += decoder.push(step.ids)
+            if raw.strip() != reply.text:
+                reply.text = raw.strip()
+                yield reply.text
+    reply.text = (raw + decoder.finish()).strip()
 
 
 def _vary(params: SamplingParams, attempt: int, again: bool) -> SamplingParams:

@@ -108,7 +108,7 @@ def load_checkpoint(name: str | Path, device: str = "cpu") -> Checkpoint:
     Raises CheckpointError with one clear line when `name` is missing, is not a GPT-2 directory, or when
     model, vocabulary and card do not belong together.
     """
-    directory = _locate(name)
+    directory = locate(name)
     card = Card.read(directory)
     model = _load_weights(directory)
     codec = Codec.load(directory)
@@ -123,7 +123,8 @@ def load_checkpoint(name: str | Path, device: str = "cpu") -> Checkpoint:
     return Checkpoint(model, codec, card, directory)
 
 
-def _locate(name: str | Path) -> Path:
+def locate(name: str | Path) -> Path:
+    """The directory of a model, fetched from the hub where `name` is one of there."""
     path = Path(name).expanduser()
     if path.is_dir():
         return path
@@ -221,7 +222,7 @@ def _load_adapter(directory: Path) -> GPT2LMHeadModel:
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"{directory / _ADAPTER} cannot be read ({error})") from error
     try:
-        model = _load_weights(_locate(base))
+        model = _load_weights(locate(base))
     except CheckpointError as error:
         raise CheckpointError(f"{directory} is a LoRA adapter whose base cannot be used: {error}") from error
     try:

@@ -43,6 +43,10 @@ class EngineError(ChatGPT2Error):
     """A reply cannot be generated."""
 
 
+class EngineBusy(EngineError):
+    """More requests are waiting than the engine takes: try again later."""
+
+
 class StoreError(ChatGPT2Error):
     """The session database cannot be opened, read or written."""
 

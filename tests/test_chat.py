@@ -17,6 +17,7 @@ from chatgpt2.chat import SPEECHLESS, ChatService
 from chatgpt2.dialogue import Dialogue, Turn
 from chatgpt2.engine.base import SamplingParams, Step
 from chatgpt2.errors import ConfigError, EngineError
+from chatgpt2.serving import Serving
 from chatgpt2.store import Exchange, SessionKey, SessionStore
 
 KEY = SessionKey("terminal", chat="default")
@@ -292,3 +293,45 @@ async def test_kill_in_the_middle_of_a_reply_loses_no_finished_turn(tmp_path: Pa
         assert len(await store.record(KEY)) == 4
         assert await chat.reply(KEY, "然后呢") == "好"
         assert engine.asked[0][0] == "你好|你好呀|在吗|在的|然后呢"
+
+
+async def test_running_replies_end_on_the_old_model_and_new_ones_begin_on_the_new(
+    store: SessionStore,
+) -> None:
+    chat, old = service(store, "旧的回答", model="旧")
+    old.pause, new = asyncio.Event(), Scripted("新的回答")
+    running = asyncio.create_task(chat.reply(KEY, "一"))
+    while not old.running:
+        await asyncio.sleep(0)
+    await chat.exchange(Serving(new, Letters(), name="新"))
+    assert await chat.reply(OTHER, "二") == "新的回答"
+    assert (old.closed, new.closed) == (0, 0)
+    old.pause.set()
+    assert await running == "旧的回答"
+    assert (old.closed, new.closed) == (1, 0)
+    assert [turn.model for key in (KEY, OTHER) for turn in (await store.record(key))[1:]] == ["旧", "新"]
+    await chat.close()
+    assert (old.closed, new.closed) == (1, 1)
+
+
+async def test_a_cancelled_reply_does_not_keep_the_old_model(store: SessionStore) -> None:
+    chat, old = service(store, "旧的回答")
+    old.pause = asyncio.Event()
+    running = asyncio.create_task(chat.reply(KEY, "一"))
+    while not old.running:
+        await asyncio.sleep(0)
+    await chat.exchange(Serving(Scripted(), Letters()))
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert old.closed == 1
+
+
+async def test_a_model_that_the_settings_do_not_fit_is_not_taken(store: SessionStore) -> None:
+    class Narrow(Letters):
+        window = 50
+
+    chat, old = service(store, "好", overrides={"max_new_tokens": 60})
+    with pytest.raises(ConfigError, match="this model's window"):
+        await chat.exchange(Serving(Scripted(), Narrow()))
+    assert await chat.reply(KEY, "一") == "好"
+    assert old.closed == 0

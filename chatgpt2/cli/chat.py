@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
 import click
 
 from chatgpt2.cli.home import default_database_url
+from chatgpt2.engine.base import Weights
 
 
 @click.command("chat")
@@ -28,6 +30,34 @@ from chatgpt2.cli.home import default_database_url
     envvar="CHATGPT2_DATABASE",
     help="Where sessions are kept. [default: in the data folder]",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "openvino", "pytorch", "remote"]),
+    default="auto",
+    envvar="CHATGPT2_ENGINE",
+    show_default=True,
+    help="What computes; auto: openvino on a CPU, pytorch on a GPU; remote: a server, see --engine-url.",
+)
+@click.option(
+    "--weights",
+    type=click.Choice(["int8", "int4", "fp32"]),
+    default="int8",
+    envvar="CHATGPT2_ENGINE_WEIGHTS",
+    show_default=True,
+    help="Precision of the openvino engine's weights.",
+)
+@click.option(
+    "--engine-url",
+    metavar="URL",
+    envvar="CHATGPT2_ENGINE_URL",
+    help="The remote engine's server (vLLM). Its key is read from CHATGPT2_ENGINE_KEY.",
+)
+@click.option(
+    "--engine-model",
+    metavar="NAME",
+    envvar="CHATGPT2_ENGINE_MODEL",
+    help="What the model is called there. [default: the first that it serves]",
+)
 @click.option("--device", default="auto", show_default=True, help="Where the model runs: cpu, cuda, cuda:1 …")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads. [default: all cores]")
 def chat(
@@ -35,6 +65,10 @@ def chat(
     session: str,
     once: str | None,
     database: str | None,
+    engine: str,
+    weights: Weights,
+    engine_url: str | None,
+    engine_model: str | None,
     device: str,
     threads: int | None,
     **sampling: Any,
@@ -48,13 +82,16 @@ def chat(
     the default.
     """
     from chatgpt2.cli.talk import Talk, talk
-    from chatgpt2.engine.base import SamplingParams
+    from chatgpt2.engine.base import EngineOptions, SamplingParams
 
     path, latest = _model(model)
     chosen = {name: value for name, value in sampling.items() if value is not None}
     SamplingParams(**chosen)  # tells what is wrong before anything is loaded
+    serving = EngineOptions(
+        engine, weights, device, threads, engine_url, engine_model, os.environ.get("CHATGPT2_ENGINE_KEY")
+    )
     url = database or default_database_url()
-    asyncio.run(talk(Talk(path, latest, session, url, device, threads, chosen), once))
+    asyncio.run(talk(Talk(path, latest, session, url, serving, chosen), once))
 
 
 def _model(given: str | None) -> tuple[str, bool]:

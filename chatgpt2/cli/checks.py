@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import re
@@ -22,11 +23,10 @@ from chatgpt2.cli.home import data_folder, default_database_url, latest_model
 from chatgpt2.errors import ChatGPT2Error
 
 if TYPE_CHECKING:
-    from transformers import GPT2LMHeadModel
-
     from chatgpt2.codec import Codec
+    from chatgpt2.engine.base import Engine
 
-SHOWN = ("torch", "transformers", "tokenizers", "peft", "sqlalchemy")
+SHOWN = ("torch", "transformers", "tokenizers", "peft", "openvino-genai", "sqlalchemy")
 LITTLE_DISK, LITTLE_MEMORY = 1 << 30, 1 << 30
 _LEAST = re.compile(r"([\w-]+)>=([\d.]+)")
 
@@ -106,29 +106,52 @@ def _memory() -> Finding:
 
 
 def engines() -> Iterator[Finding]:
-    """Let a tiny model with random weights say three tokens on the CPU, and on a GPU if there is one."""
+    """Let a tiny model with random weights say three tokens on every engine that this machine could use."""
     import torch
 
     from chatgpt2.checkpoint import create_model
     from chatgpt2.codec import Codec
+    from chatgpt2.engine.pytorch import PyTorchEngine
     from chatgpt2.vocabulary import default_vocabulary
 
     codec = Codec(default_vocabulary())
     for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
         model = create_model("tiny", codec).to(device)  # type: ignore[arg-type]
-        began = time.perf_counter()
-        said = asyncio.run(_three_tokens(model, codec))
-        took = time.perf_counter() - began
-        fix = None if said == 3 else f"the engine gave {said} tokens of 3: please report this"
-        yield Finding("engine pytorch", f"works on {device} (3 tokens in {took:.2f} s)", fix)
+        engine = PyTorchEngine(model, banned_ids=codec.banned_ids, pad_id=codec.pad_id)
+        yield _three_tokens("engine pytorch", f" on {device}", engine, codec)
+    yield from _openvino(codec)
 
 
-async def _three_tokens(model: GPT2LMHeadModel, codec: Codec) -> int:
+def _openvino(codec: Codec) -> Iterator[Finding]:
+    from chatgpt2.checkpoint import create_model
+
+    if importlib.util.find_spec("openvino_genai") is None:
+        hint = "replies on a CPU come several times faster with it: pip install openvino-genai nncf"
+        yield Finding("engine openvino", "not installed", hint=hint)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        from chatgpt2.engine.export import exported
+        from chatgpt2.engine.openvino import OpenVinoEngine
+
+        model, began = create_model("tiny", codec), time.perf_counter()
+        files = exported(model, Path(folder), banned_ids=codec.banned_ids)
+        about = f", prepared in {time.perf_counter() - began:.1f} s"
+        engine = OpenVinoEngine(files, window=codec.window, vocabulary=len(codec.vocabulary))
+        yield _three_tokens("engine openvino", about, engine, codec)
+
+
+def _three_tokens(name: str, about: str, engine: Engine, codec: Codec) -> Finding:
+    began = time.perf_counter()
+    said = asyncio.run(_say(engine, codec))
+    took = time.perf_counter() - began
+    fix = None if said == 3 else f"the engine gave {said} tokens of 3: please report this"
+    return Finding(name, f"works{about} (3 tokens in {took:.2f} s)", fix)
+
+
+async def _say(engine: Engine, codec: Codec) -> int:
     from chatgpt2.dialogue import Dialogue
     from chatgpt2.engine.base import SamplingParams
-    from chatgpt2.engine.pytorch import PyTorchEngine
 
-    engine = PyTorchEngine(model, banned_ids=codec.banned_ids, pad_id=codec.pad_id)
     params = SamplingParams(max_new_tokens=3, min_new_tokens=3, stop_ids=codec.stop_ids, seed=0)
     prompt = codec.prompt(Dialogue.of(["你好"]), codec.window - 3)
     try:
@@ -239,7 +262,7 @@ def examine(config_path: Path | None) -> Iterator[Finding]:
     for name, check in (
         ("versions", versions),
         ("device", devices),
-        ("engine pytorch", engines),
+        ("engines", engines),
         ("data folder", folder),
         ("config", lambda: config(config_path)),
         ("latest model", model),

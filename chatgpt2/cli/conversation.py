@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
 from chatgpt2.bots.terminal import Leave, Note
 from chatgpt2.chat import ChatService
 from chatgpt2.commands import SHARED, Command, Order, obey, read_order
-from chatgpt2.errors import ConfigError, EngineError, StoreError
+from chatgpt2.errors import CheckpointError, ConfigError, EngineError, StoreError
+from chatgpt2.serving import Serving
 from chatgpt2.store import SessionKey, SessionStore
 
 COMMANDS = (
     *SHARED,
     Command("session", ("会话",), "名称", "换到另一个会话（没有就新开）"),
+    Command("model", ("模型",), "目录", "换一个模型，接着聊"),
     Command("quit", ("退出", "exit"), "", "离开"),
 )
 WORDS = {name: each.meaning for each in COMMANDS for name in (each.name, *each.aliases)}
@@ -25,8 +27,15 @@ _LONGEST_NAME = 100
 class Conversation:
     """Which session the person is in. The service may still be on its way: loading a model takes seconds."""
 
-    def __init__(self, service: asyncio.Task[ChatService], store: SessionStore, key: SessionKey) -> None:
+    def __init__(
+        self,
+        service: asyncio.Task[ChatService],
+        store: SessionStore,
+        key: SessionKey,
+        load: Callable[[str], Awaitable[Serving]],
+    ) -> None:
         self._service = service
+        self._load = load
         self._store = store
         self._key = key
 
@@ -56,7 +65,7 @@ class Conversation:
             async with aclosing(self.answer(line)) as texts:
                 async for so_far in texts:
                     yield so_far
-        except (ConfigError, EngineError, StoreError) as error:
+        except (CheckpointError, ConfigError, EngineError, StoreError) as error:
             yield Note(f"（这次没成：{error}）")
 
     async def _obey(self, order: Order) -> AsyncGenerator[str]:
@@ -64,6 +73,9 @@ class Conversation:
             raise Leave
         if order.name == "session":
             yield Note(await self._switch(order.argument))
+        elif order.name == "model":
+            yield Note("（正在加载……）")
+            yield Note(await self._exchange(order.argument))
         elif order.name == "retry":
             async with aclosing(self._retry()) as texts:
                 async for so_far in texts:
@@ -86,6 +98,18 @@ class Conversation:
         self._key = terminal_key(name)
         turns = await self.turns()
         return f"已换到会话 {self._key.chat}（{f'{turns} 句' if turns else '新的'}）。"
+
+    async def _exchange(self, source: str) -> str:
+        """A model that cannot be loaded leaves the old one answering."""
+        if not source:
+            return "要换哪个模型？/model 目录"
+        service, serving = await self._ready(), await self._load(source)
+        try:
+            await service.exchange(serving)
+        except ConfigError:
+            await serving.engine.close()
+            raise
+        return f"已换成 {source}。"
 
     async def _ready(self) -> ChatService:
         # Shielded: who stops waiting for a reply does not stop the model from being loaded.

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from chatgpt2.bots.terminal import Terminal, answer_lines, last, no_echo
 from chatgpt2.cli.home import data_folder
-from chatgpt2.dialogue import Dialogue
-from chatgpt2.engine.base import Engine, SamplingParams
+from chatgpt2.engine.base import EngineOptions
 
 # Imported only when the welcome is on the screen: the database's library takes half a second, torch two.
 if TYPE_CHECKING:
     from chatgpt2.chat import ChatService
-    from chatgpt2.checkpoint import Checkpoint
     from chatgpt2.cli.conversation import Conversation
+    from chatgpt2.serving import Serving
     from chatgpt2.store import SessionStore
+
+_PREPARING = "（正在为这台机器准备模型，只做一次，大约十秒……）"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,7 @@ class Talk:
     latest: bool
     session: str
     database: str
-    device: str
-    threads: int | None
+    engine: EngineOptions
     sampling: Mapping[str, Any]
 
 
@@ -53,7 +52,7 @@ async def _talk_plainly(options: Talk, once: str | None) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if options.latest:
         click.echo(_which_model(options), err=True)
-    async with _opened(options) as (conversation, loading):
+    async with _opened(options, partial(click.echo, err=True)) as (conversation, loading):
         await loading
         if once is not None:
             click.echo(await last(conversation.say(once)))
@@ -70,7 +69,7 @@ async def _talk_at_terminal(options: Talk) -> None:
 
 
 async def _converse(terminal: Terminal, options: Talk) -> None:
-    async with _opened(options) as (conversation, loading):
+    async with _opened(options, terminal.announce) as (conversation, loading):
         if turns := await conversation.turns():
             terminal.note(f"接着上次的会话（{turns} 句）：/history 看看，/reset 重新开始。")
         await _until_left(terminal, conversation, loading)
@@ -96,60 +95,45 @@ def _which_model(options: Talk) -> str:
 
 
 @asynccontextmanager
-async def _opened(options: Talk) -> AsyncIterator[tuple[Conversation, asyncio.Task[ChatService]]]:
+async def _opened(
+    options: Talk, say: Callable[[str], None]
+) -> AsyncIterator[tuple[Conversation, asyncio.Task[ChatService]]]:
     """The conversation, and the loading of its model, which has begun."""
     from chatgpt2.cli.conversation import Conversation, terminal_key
     from chatgpt2.store import SessionStore
 
-    key, engines = terminal_key(options.session), list[Engine]()
+    key = terminal_key(options.session)
+    load = partial(_serving, options, say)
     async with await SessionStore.open(options.database) as store:
-        loading = asyncio.create_task(_serve(options, store, engines))
+        loading = asyncio.create_task(_serve(options, store, load))
         try:
-            yield Conversation(loading, store, key), loading
+            yield Conversation(loading, store, key, load), loading
         finally:
             loading.cancel()
             await asyncio.gather(loading, return_exceptions=True)
-            for engine in engines:
-                await engine.close()
+            if not loading.cancelled() and loading.exception() is None:
+                await loading.result().close()
 
 
-async def _serve(options: Talk, store: SessionStore, engines: list[Engine]) -> ChatService:
+async def _serve(
+    options: Talk, store: SessionStore, load: Callable[[str], Awaitable[Serving]]
+) -> ChatService:
     from chatgpt2.chat import ChatService
 
-    engine, checkpoint = await asyncio.to_thread(_load, options)
-    engines.append(engine)
-    return ChatService(
-        engine,
-        checkpoint.codec,
-        store,
-        _defaults(checkpoint.card.sampling),
-        Dialogue.of(checkpoint.card.opening).turns,
-        overrides=options.sampling,
-        model=_fingerprint(checkpoint),
-    )
+    return ChatService.of(await load(options.model), store, overrides=options.sampling)
 
 
-def _defaults(sampling: Mapping[str, Any]) -> SamplingParams:
-    """The model's own settings; those that this version does not know are left out."""
-    known = {each.name for each in fields(SamplingParams)}
-    return SamplingParams(**{name: value for name, value in sampling.items() if name in known})
+async def _serving(options: Talk, say: Callable[[str], None], source: str) -> Serving:
+    """Load a model beside the event loop."""
+    loop = asyncio.get_running_loop()
+
+    def preparing() -> None:
+        loop.call_soon_threadsafe(say, _PREPARING)
+
+    return await asyncio.to_thread(_load, source, options, preparing)
 
 
-def _fingerprint(checkpoint: Checkpoint) -> str:
-    """Which training a reply came from: the name alone is soon another model's."""
-    facts = json.dumps(asdict(checkpoint.card), sort_keys=True, default=str)
-    return f"{checkpoint.name}@{hashlib.sha256(facts.encode()).hexdigest()[:12]}"
+def _load(source: str, options: Talk, preparing: Callable[[], None]) -> Serving:
+    from chatgpt2.loading import open_model
 
-
-def _load(options: Talk) -> tuple[Engine, Checkpoint]:
-    import torch
-
-    from chatgpt2.checkpoint import load_checkpoint
-    from chatgpt2.device import choose_device
-    from chatgpt2.engine.pytorch import PyTorchEngine
-
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
-    checkpoint = load_checkpoint(options.model, choose_device(options.device))
-    banned, pad = checkpoint.banned_ids, checkpoint.codec.pad_id
-    return PyTorchEngine(checkpoint.model, banned_ids=banned, pad_id=pad), checkpoint
+    return open_model(source, options.engine, data_folder() / "openvino", preparing)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from chatgpt2.errors import ConfigError
 
 Finish = Literal["stop", "length"]
+Weights = Literal["fp32", "int8", "int4"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,7 @@ class SamplingParams:
 
     temperature         0 takes the most likely token (greedy); 1 samples from the model as it is
     top_k               keep the k most likely tokens; 0 keeps all
-    top_p               keep the smallest set of tokens whose probability reaches p; 1 keeps all
+    top_p               of these keep the smallest set whose probability reaches p; 1 keeps all
     repetition_penalty  divides positive and multiplies negative logits of tokens seen before (CTRL,
                         arXiv:1909.05858, with the sign respected); 1 is off
     no_repeat_ngram     forbid a token that would complete an n-gram already in the reply; 0 is off
@@ -62,6 +63,28 @@ class Step:
     ids: list[int]
     finish: Finish | None = None
     index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How to serve a model.
+
+    name     auto (openvino on a CPU where it is installed, else pytorch), openvino, pytorch or remote
+    weights  precision of the openvino engine's weights
+    device   auto, cpu, cuda, cuda:1 …
+    threads  CPU threads; None: all cores
+    url      of the remote engine's server
+    model    its name there; None: the first that the server lists
+    key      for that server; never shown
+    """
+
+    name: str = "auto"
+    weights: Weights = "int8"
+    device: str = "auto"
+    threads: int | None = None
+    url: str | None = None
+    model: str | None = None
+    key: str | None = field(default=None, repr=False)
 
 
 class Engine(Protocol):

@@ -6,7 +6,6 @@ so that a step works on a plain slice: the last row moves into the place of one 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -17,20 +16,7 @@ from chatgpt2.engine.base import Finish, SamplingParams, Step
 from chatgpt2.engine.gpt2 import Cache, Gpt2
 from chatgpt2.engine.prefixes import Prefixes
 from chatgpt2.engine.sampling import Columns, completes_ngram, forbid, penalise, sample
-from chatgpt2.errors import EngineError
-
-
-@dataclass(eq=False, slots=True)
-class Request:
-    """What one caller asked for, and where its answer goes."""
-
-    prompt: list[int]
-    params: SamplingParams
-    loop: asyncio.AbstractEventLoop
-    mailbox: asyncio.Queue[Step | EngineError] = field(default_factory=asyncio.Queue)
-
-
-Event = tuple[Request, Step]
+from chatgpt2.engine.worker import Event, Request
 
 
 @dataclass(eq=False, slots=True)
@@ -96,6 +82,7 @@ class Batch:
         """The requests that have a reply in the batch."""
         return {reply.request for reply in self._rows}
 
+    @torch.inference_mode()
     def join(self, request: Request) -> int:
         """Give the request its rows and read its prompt, all but the last id; the number of ids read.
 
@@ -123,6 +110,7 @@ class Batch:
             self._cache.restore(row, saved, shared)
         return shared
 
+    @torch.inference_mode()
     def step(self) -> list[Event]:
         """One more token for every reply. Finished replies have left when it returns."""
         counts = [reply.count for reply in self._rows]
@@ -163,6 +151,7 @@ class Batch:
         self._columns = Columns.of([r.params for r in self._rows], self._model.vocabulary, self._model.device)
         return self._columns
 
+    @torch.inference_mode()
     def drop(self, request: Request) -> None:
         """Let go of all replies of a request whose caller went away."""
         self._leave(row for row, reply in enumerate(self._rows) if reply.request is request)

@@ -133,7 +133,7 @@ class Gpt2:
         tied = model.lm_head.weight is body.wte.weight
         self._head = self._tokens if tied else model.lm_head.weight.detach().to(dtype)
         self._blocks = [_Block.of(layer, dtype) for layer in body.h]
-        self._activation = _activation(config.activation_function)
+        self._activation = activation(config.activation_function)
 
     def new_cache(self, pad_id: int = 0) -> Cache:
         """An empty cache for this model."""
@@ -211,9 +211,9 @@ def _mask(places: Tensor, longest: int, starts: list[int], dtype: torch.dtype) -
     return mask.masked_fill_(~allowed, -torch.inf).unsqueeze(1)
 
 
-def _activation(name: str) -> Callable[[Tensor], Tensor]:
+def activation(name: str) -> Callable[[Tensor], Tensor]:
     """transformers writes gelu_new out in six operations; torch has it in one."""
     if name in ("gelu_new", "gelu_pytorch_tanh"):
         return lambda x: functional.gelu(x, approximate="tanh")
-    activation: Callable[[Tensor], Tensor] = ACT2FN[name]
-    return activation
+    function: Callable[[Tensor], Tensor] = ACT2FN[name]
+    return function

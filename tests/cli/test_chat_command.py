@@ -5,9 +5,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,13 +15,14 @@ from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
 from chatgpt2.bots.terminal import Terminal
-from chatgpt2.checkpoint import Card
 from chatgpt2.cli import talk
 from chatgpt2.cli.chat import chat
 from chatgpt2.cli.conversation import Conversation, terminal_key
 from chatgpt2.cli.home import note_latest
 from chatgpt2.cli.sessions import sessions
+from chatgpt2.engine.base import EngineOptions, SamplingParams
 from chatgpt2.errors import ChatGPT2Error, CheckpointError, ConfigError, EngineError
+from chatgpt2.serving import Serving
 from chatgpt2.store import SessionKey, SessionStore
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -41,12 +41,13 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[talk.Talk, Scripted]]:
     """Models that need no torch; what was loaded, in order."""
     models: list[tuple[talk.Talk, Scripted]] = []
 
-    def load(options: talk.Talk) -> tuple[Any, Any]:
-        if options.model == "broken":
+    def load(source: str, options: talk.Talk, preparing: Callable[[], None]) -> Any:
+        if source == "broken":
             raise CheckpointError("broken is not a model directory.")
+        if source == "fresh":
+            preparing()
         models.append((options, Scripted()))
-        card = Card(sampling={"top_k": 7, "of_a_later_version": 1})
-        return models[-1][1], SimpleNamespace(codec=Letters(), card=card, name="小智")
+        return Serving(models[-1][1], Letters(), SamplingParams(top_k=7), name="小智@1")
 
     monkeypatch.setattr(talk, "_load", load)
     return models
@@ -76,6 +77,41 @@ def test_each_line_of_a_pipe_gets_a_line(loaded: list[tuple[talk.Talk, Scripted]
     assert result.exit_code == 0
     assert result.stdout.splitlines() == ["答1", "答2", "已撤回「二」和它的回答。", "答3"]
     assert [prompt for prompt, _ in loaded[0][1].asked] == ["一", "一|答1|二", "一|答1|三"]
+
+
+def test_another_model_goes_on_with_the_conversation(loaded: list[tuple[talk.Talk, Scripted]]) -> None:
+    result = run("--model", "m", stdin="一\n二\n/model other\n三\n/model\n")
+    assert result.stdout.splitlines()[-3:] == ["已换成 other。", "答1", "要换哪个模型？/model 目录"]
+    old, new = (engine for _, engine in loaded)
+    assert [prompt for prompt, _ in old.asked] == ["一", "一|答1|二"]
+    assert [prompt for prompt, _ in new.asked] == ["一|答1|二|答2|三"]
+    assert (old.closed, new.closed) == (1, 1)
+
+
+@pytest.mark.usefixtures("loaded")
+async def test_a_bad_model_leaves_the_old_one_answering(home: Path) -> None:
+    async with talk._opened(options(home), print) as (conversation, _):
+        said = [text async for text in conversation.answer_kindly("/model broken")]
+        assert "broken is not a model directory" in said[-1]
+        assert [text async for text in conversation.answer_kindly("你好")][-1] == "答1"
+
+
+@pytest.mark.usefixtures("loaded")
+def test_a_model_that_is_prepared_first_says_so_on_stderr() -> None:
+    result = run("--model", "fresh", "--once", "你好")
+    assert result.stdout == "答1\n"
+    assert "正在为这台机器准备模型" in result.stderr
+
+
+def test_the_remote_engine_is_told_where_and_its_key_only_by_the_environment(
+    loaded: list[tuple[talk.Talk, Scripted]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHATGPT2_ENGINE_KEY", "secret")
+    monkeypatch.setenv("CHATGPT2_ENGINE", "remote")
+    run("--model", "m", "--engine-url", "http://127.0.0.1:8000", "--once", "你好")
+    engine = loaded[0][0].engine
+    assert (engine.name, engine.url, engine.key) == ("remote", "http://127.0.0.1:8000", "secret")
+    assert "secret" not in repr(engine)
 
 
 def test_the_latest_model_is_taken_and_said(loaded: list[tuple[talk.Talk, Scripted]], home: Path) -> None:
@@ -178,7 +214,7 @@ async def _make(home: Path) -> None:
 
 
 def options(home: Path, model: str = "m") -> talk.Talk:
-    return talk.Talk(model, False, "default", f"sqlite:///{home}/chatgpt2.db", "cpu", None, {})
+    return talk.Talk(model, False, "default", f"sqlite:///{home}/chatgpt2.db", EngineOptions(), {})
 
 
 @pytest.mark.usefixtures("loaded")
@@ -186,7 +222,7 @@ async def test_a_model_that_does_not_load_ends_the_terminal(home: Path) -> None:
     with create_pipe_input() as keys:
         terminal = Terminal(input=keys, output=DummyOutput())
         with pytest.raises(CheckpointError, match="broken is not a model directory"):
-            async with talk._opened(options(home, "broken")) as (conversation, loading):
+            async with talk._opened(options(home, "broken"), print) as (conversation, loading):
                 await talk._until_left(terminal, conversation, loading)
 
 
@@ -194,7 +230,7 @@ async def test_a_model_that_does_not_load_ends_the_terminal(home: Path) -> None:
 async def test_the_terminal_talks_and_leaves(home: Path) -> None:
     with create_pipe_input() as keys:
         keys.send_text("你好\r/session 别的\r/重试\r/退出\r")
-        async with talk._opened(options(home)) as (conversation, loading):
+        async with talk._opened(options(home), print) as (conversation, loading):
             await talk._until_left(Terminal(input=keys, output=DummyOutput()), conversation, loading)
             assert await conversation.turns() == 0
         async with await SessionStore.open(f"sqlite:///{home}/chatgpt2.db") as store:
@@ -207,7 +243,7 @@ async def said(conversation: Conversation, line: str) -> list[str]:
 
 @pytest.mark.usefixtures("loaded")
 async def test_sessions_are_switched(home: Path) -> None:
-    async with talk._opened(options(home)) as (conversation, loading):
+    async with talk._opened(options(home), print) as (conversation, loading):
         await loading
         assert (await said(conversation, "一"))[-1] == "答1"
         assert await said(conversation, "/session 工作") == ["已换到会话 工作（新的）。"]
@@ -224,7 +260,7 @@ async def test_a_failed_reply_is_told_and_the_conversation_goes_on(
         raise EngineError("out of memory")
         yield
 
-    async with talk._opened(options(home)) as (conversation, loading):
+    async with talk._opened(options(home), print) as (conversation, loading):
         await loading
         engine = loaded[0][1]
         engine.generate = fail  # type: ignore[method-assign, assignment]
@@ -238,7 +274,7 @@ def model(tmp_path: Path) -> Path:
     """A real model directory; its weights are random."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    from chatgpt2.checkpoint import save_checkpoint
+    from chatgpt2.checkpoint import Card, save_checkpoint
     from chatgpt2.codec import Codec
     from chatgpt2.vocabulary import SPECIAL, vocabulary_hash
 

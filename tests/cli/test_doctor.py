@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+import importlib.util
 import json
 import os
 import sqlite3
@@ -64,6 +65,8 @@ def test_all_is_well_on_a_fresh_machine() -> None:
         "tokenizers",
     } <= values.keys()
     assert values["engine pytorch"].startswith("works on cpu (3 tokens")
+    if importlib.util.find_spec("openvino_genai"):
+        assert values["engine openvino"].startswith("works, prepared in")
     assert values["latest model"] == "none"
     assert "not there yet" in values["database"]
     assert not (data_folder() / "chatgpt2.db").exists()

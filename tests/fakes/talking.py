@@ -36,6 +36,7 @@ class Scripted:
         self.replies = list(replies)
         self.asked: list[tuple[str, SamplingParams]] = []
         self.running = 0
+        self.closed = 0
         self.most = 0
         self.pause: asyncio.Event | None = None
 
@@ -54,4 +55,5 @@ class Scripted:
         finally:
             self.running -= 1
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        self.closed += 1

@@ -1,0 +1,253 @@
+"""A GPT-2 checkpoint as an OpenVINO model, made once and kept beside the checkpoint.
+
+The graph is GPT-2 written out in plain torch with an explicit cache of keys and values, because that is what
+OpenVINO turns into paged attention. Banned ids get a bias in the graph, so that nothing can sample them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import rich
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import GPT2LMHeadModel
+
+from chatgpt2.engine.base import Weights
+from chatgpt2.engine.gpt2 import activation
+from chatgpt2.errors import EngineError
+
+_FORMAT = 1  # raised when the graph below changes, so that old exports are made again
+_BANNED_BIAS = -1e4  # far below any logit, at any temperature up to 10, and a number in every precision
+_DONE = "export.json"
+
+
+class ExplicitCache(nn.Module):
+    """GPT-2 as a function of the new ids and the keys and values of the earlier ones.
+
+    Shapes, for B rows, N new and P past positions, H heads of width D, S = P + N:
+    input_ids [B, N], attention_mask [B, S], position_ids [B, N], beam_idx [B], past 2 × layers × [B, H, P, D]
+    → logits [B, N, vocabulary], present 2 × layers × [B, H, S, D].
+    """
+
+    def __init__(self, model: GPT2LMHeadModel, banned_ids: Sequence[int]) -> None:
+        super().__init__()
+        config, body = model.config, model.transformer
+        self.heads, self.width = config.n_head, config.n_embd // config.n_head
+        self.activation = activation(config.activation_function)
+        self.tokens, self.places = body.wte, body.wpe
+        layers: Any = body.h
+        self.blocks = layers
+        self.scales: list[float] = [block.attn.scaling for block in layers]
+        self.norm = body.ln_f
+        self.head = model.lm_head
+        bias = torch.zeros(model.lm_head.weight.shape[0])
+        bias[list(banned_ids)] = _BANNED_BIAS
+        self.register_buffer("bias", bias)
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor, beam_idx: Tensor, *past: Tensor
+    ) -> tuple[Tensor, ...]:
+        hidden = self.tokens(input_ids) + self.places(position_ids)
+        mask = _mask(attention_mask, input_ids.shape[1])
+        present: list[Tensor] = []
+        for index, block in enumerate(self.blocks):
+            query, key, value = self._heads(block, hidden)
+            key = torch.cat([past[2 * index].index_select(0, beam_idx), key], dim=2)
+            value = torch.cat([past[2 * index + 1].index_select(0, beam_idx), value], dim=2)
+            present += [key, value]
+            mixed = functional.scaled_dot_product_attention(
+                query, key, value, attn_mask=mask, scale=self.scales[index]
+            )
+            hidden = hidden + _conv(block.attn.c_proj, mixed.transpose(1, 2).flatten(2))
+            wide = self.activation(_conv(block.mlp.c_fc, block.ln_2(hidden)))
+            hidden = hidden + _conv(block.mlp.c_proj, wide)
+        return (self.head(self.norm(hidden)) + self.bias, *present)
+
+    def _heads(self, block: Any, hidden: Tensor) -> tuple[Tensor, ...]:
+        """Queries, keys and values, each [B, H, N, D]."""
+        parts = _conv(block.attn.c_attn, block.ln_1(hidden)).chunk(3, dim=-1)
+        return tuple(p.view(*p.shape[:2], self.heads, self.width).transpose(1, 2) for p in parts)
+
+
+def _conv(layer: Any, x: Tensor) -> Tensor:
+    """A Conv1D as a matrix product; OpenVINO fuses a transposed weight, as in a Linear, with its product."""
+    return functional.linear(x, layer.weight.t(), layer.bias)
+
+
+def _mask(attention_mask: Tensor, new: int) -> Tensor:
+    """[B, 1, N, S] boolean: an id sees itself and what came before, as far as the mask allows."""
+    past_and_new = attention_mask.shape[1]
+    places = torch.arange(past_and_new)
+    causal = places[None, :] <= places[past_and_new - new :, None]
+    return causal[None, None] & (attention_mask[:, None, None, :] > 0)
+
+
+def exported(
+    model: GPT2LMHeadModel,
+    folder: Path,
+    *,
+    banned_ids: Sequence[int] = (),
+    weights: Weights = "int8",
+    preparing: Callable[[], None] = lambda: None,
+) -> Path:
+    """The model as OpenVINO files in a folder under `folder`: those made before, or new ones.
+
+    The name of the folder tells weights, precision and versions, so a changed model is never served from old
+    files. Files of earlier weights are removed. `preparing` is called before the work of several seconds.
+
+    Raises EngineError when the files cannot be written.
+    """
+    import openvino
+
+    key = _key(model, banned_ids, weights, openvino.__version__)
+    target = folder / f"{weights}-{key}"
+    if (target / _DONE).exists():
+        return target
+    preparing()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder))
+        try:
+            _write(model, draft, banned_ids, weights)
+            _put_in_place(draft, target)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    except OSError as error:
+        raise EngineError(f"the OpenVINO model cannot be written to {folder}: {error}") from error
+    _tidy(folder, target)
+    return target
+
+
+def _key(model: GPT2LMHeadModel, banned_ids: Sequence[int], weights: Weights, version: str) -> str:
+    facts = [_FORMAT, version, weights, sorted(set(banned_ids)), model.config.to_diff_dict()]
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]
+
+
+def _put_in_place(draft: Path, target: Path) -> None:
+    """One rename makes the files appear whole. Another process may have been faster with the same files."""
+    if target.exists() and not (target / _DONE).exists():
+        shutil.rmtree(target)  # what somebody removed by half
+    try:
+        draft.replace(target)
+    except OSError:
+        if not (target / _DONE).exists():
+            raise
+
+
+def _tidy(folder: Path, target: Path) -> None:
+    """Remove what earlier weights left in the same precision, and drafts of processes that were killed."""
+    precision = target.name.split("-")[0]
+    for other in folder.iterdir():
+        if other != target and other.name.startswith(f"{precision}-"):
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def _write(model: GPT2LMHeadModel, folder: Path, banned_ids: Sequence[int], weights: Weights) -> None:
+    import nncf
+    import openvino
+
+    graph = _convert(model, banned_ids)
+    if weights != "fp32":
+        modes = {"int8": nncf.CompressWeightsMode.INT8_ASYM, "int4": nncf.CompressWeightsMode.INT4_SYM}
+        # The embeddings and the head stay in int8: in int4 they cost a hundred times more quality.
+        finer: dict[str, Any] = {}
+        if weights == "int4":
+            odd = nncf.AdvancedCompressionParameters(
+                group_size_fallback_mode=nncf.GroupSizeFallbackMode.ADJUST
+            )
+            finer = {"group_size": 128, "advanced_parameters": odd}  # odd: widths that 128 does not divide
+        with _quiet():
+            graph = nncf.compress_weights(graph, mode=modes[weights], **finer)
+    openvino.save_model(graph, folder / "openvino_model.xml", compress_to_fp16=False)
+    _write_tokenizer(folder)
+    (folder / _DONE).write_text(json.dumps({"weights": weights, "openvino": openvino.__version__}))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep nncf's tables and progress bars off stdout, where replies go."""
+    console, log = rich.get_console(), logging.getLogger("nncf")
+    before = console.quiet, log.level
+    console.quiet = True
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        console.quiet = before[0]
+        log.setLevel(before[1])
+
+
+def _convert(model: GPT2LMHeadModel, banned_ids: Sequence[int]) -> Any:
+    """The stateful OpenVINO model: its cache is inside."""
+    import openvino
+    from openvino._offline_transformations import apply_make_stateful_transformation
+
+    config = model.config
+    layers, heads, width = config.n_layer, config.n_head, config.n_embd // config.n_head
+    past = [torch.zeros(1, heads, 2, width) for _ in range(2 * layers)]
+    ids = torch.zeros(1, 3, dtype=torch.long)
+    example = (ids, torch.ones(1, 5, dtype=torch.long), ids, torch.zeros(1, dtype=torch.long), *past)
+    names = [f"{i}.{part}" for i in range(layers) for part in ("key", "value")]
+    whole: Any = model
+    whole = whole.float().cpu().eval()
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the converter traces with torch.jit
+        graph = openvino.convert_model(ExplicitCache(whole, banned_ids), example_input=example)
+    inputs = ["input_ids", "attention_mask", "position_ids", "beam_idx"]
+    for port, name in zip(graph.inputs, [*inputs, *(f"past_key_values.{n}" for n in names)], strict=True):
+        port.get_tensor().set_names({name})
+    for out, name in zip(graph.outputs, ["logits", *(f"present.{n}" for n in names)], strict=True):
+        out.get_tensor().set_names({name})
+    for port, name in zip(graph.inputs, inputs, strict=False):
+        rank = [-1] if name == "beam_idx" else [-1, -1]
+        port.get_node().set_partial_shape(openvino.PartialShape(rank))
+    for port in graph.inputs[len(inputs) :]:
+        port.get_node().set_partial_shape(openvino.PartialShape([-1, heads, -1, width]))
+    graph.validate_nodes_and_infer_types()
+    apply_make_stateful_transformation(graph, {f"past_key_values.{n}": f"present.{n}" for n in names})
+    _start_empty(graph)
+    return graph
+
+
+def _start_empty(graph: Any) -> None:
+    """Let the cache begin with no positions for as many rows as there are ids: [B, H, 0, D]."""
+    import numpy as np
+    from openvino import opset13 as ops
+
+    rows = ops.gather(ops.shape_of(graph.input("input_ids")), ops.constant([0]), ops.constant(0))
+    for node in graph.get_ops():
+        if node.get_type_name() == "ReadValue":
+            _, heads, _, width = (size.min_length for size in node.get_output_partial_shape(0))
+            rest = ops.constant(np.array([heads, 0, width], dtype=np.int64))
+            nothing = ops.constant(0.0, dtype=node.get_output_element_type(0))
+            node.set_arguments([ops.broadcast(nothing, ops.concat([rows, rest], axis=0))])
+    graph.validate_nodes_and_infer_types()
+
+
+def _write_tokenizer(folder: Path) -> None:
+    """The pipeline wants a tokenizer beside the model though it is given ids: the smallest there is."""
+    import openvino
+    from openvino_tokenizers import convert_tokenizer
+    from transformers import BertTokenizerFast  # type: ignore[attr-defined]
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer, detokenizer = convert_tokenizer(
+        BertTokenizerFast(vocab={word: number for number, word in enumerate(words)}), with_detokenizer=True
+    )
+    openvino.save_model(tokenizer, folder / "openvino_tokenizer.xml")
+    openvino.save_model(detokenizer, folder / "openvino_detokenizer.xml")

@@ -1,0 +1,296 @@
+"""The thread behind an engine: callers queue, one thread steps a batch, tokens go to the callers' event loops.
+
+`answer` puts a request into a queue and waits at its mailbox; the thread takes requests into the running batch,
+steps it, and hands the tokens of each step over. The work never blocks an event loop, and callers from several
+loops (or one `asyncio.run` after another) share the batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+from collections import defaultdict, deque
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+from weakref import WeakValueDictionary
+
+from chatgpt2.engine.base import SamplingParams, Step
+from chatgpt2.errors import EngineBusy, EngineError
+
+# Prompt tokens read per step before the running replies get their next token: what limits how long a
+# crowd of newcomers can hold up those who are being answered.
+_PROMPT_TOKENS_PER_STEP = 512
+_BETWEEN_SECONDS = 0.005  # at the least, between two deliveries of tokens to the same event loop
+_EXIT_SECONDS = 10  # how long leaving the interpreter waits for the step in progress
+
+
+@dataclass(eq=False, slots=True)
+class Request:
+    """What one caller asked for, and where its answer goes."""
+
+    prompt: list[int]
+    params: SamplingParams
+    line: _Line
+    mailbox: asyncio.Queue[Step | EngineError] = field(default_factory=asyncio.Queue)
+
+
+Event = tuple[Request, Step]
+Letter = tuple[Request, Step | EngineError]
+
+
+class Stepper(Protocol):
+    """The running batch as the thread sees it, and no other thread."""
+
+    def __len__(self) -> int:
+        """Replies in the making."""
+        ...
+
+    @property
+    def room(self) -> int:
+        """Replies that may still join."""
+        ...
+
+    def requests(self) -> set[Request]:
+        """The requests that have a reply in the making."""
+        ...
+
+    def join(self, request: Request) -> int:
+        """Take the request in; the number of prompt tokens that this made the engine read."""
+        ...
+
+    def step(self) -> list[Event]:
+        """New tokens of all replies. Finished replies have left when it returns."""
+        ...
+
+    def drop(self, request: Request) -> None:
+        """Let go of a request whose caller went away."""
+        ...
+
+    def clear(self) -> None:
+        """Forget everything, as after a failed step."""
+        ...
+
+
+class Worker:
+    """The thread that steps the batch. It does not know its engine, so that an engine nobody holds can go."""
+
+    def __init__(self, batch: Stepper, max_waiting: int) -> None:
+        self._batch = batch  # touched by the thread only
+        self._max_waiting = max_waiting
+        self._changed = threading.Condition()  # guards everything below
+        self._waiting: deque[Request] = deque()
+        self._running: set[Request] = set()
+        self._dropped: list[Request] = []
+        self._closing = False
+        self._lines: WeakValueDictionary[int, _Line] = WeakValueDictionary()  # by the id of the loop
+        self._thread: threading.Thread | None = None
+
+    async def answer(self, prompt: list[int], params: SamplingParams, engine: object) -> AsyncGenerator[Step]:
+        """Queue a request and stream its replies. Closing the iterator frees their places at once.
+
+        `engine` is only held: an engine nobody holds ends its thread, also in the middle of a reply.
+        """
+        request = Request(prompt, params, self._line())
+        self.submit(request)
+        open_replies = params.n
+        try:
+            while open_replies:
+                letter = await request.mailbox.get()
+                if isinstance(letter, EngineError):
+                    raise letter
+                open_replies -= letter.finish is not None
+                yield letter
+        finally:
+            self.cancel(request)
+
+    def _line(self) -> _Line:
+        loop = asyncio.get_running_loop()
+        with self._changed:
+            line = self._lines.get(id(loop))
+            if line is None:
+                line = self._lines[id(loop)] = _Line(loop)
+            return line
+
+    def submit(self, request: Request) -> None:
+        """Queue a request; the thread starts with the first one."""
+        with self._changed:
+            if self._closing:
+                raise EngineError("the engine is closed")
+            if len(self._waiting) >= self._max_waiting:
+                raise EngineBusy(
+                    f"the engine is busy: {len(self._waiting)} requests are waiting, try again later"
+                )
+            self._waiting.append(request)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="chatgpt2-engine", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def cancel(self, request: Request) -> None:
+        """The caller went away: free the request's place. Nothing happens when it is finished."""
+        with self._changed:
+            if request in self._running:
+                self._dropped.append(request)
+                self._changed.notify()
+            elif request in self._waiting:
+                self._waiting.remove(request)
+
+    def stop(self) -> None:
+        """End the thread after the step in progress and wait for it."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(_EXIT_SECONDS)
+
+    def _work(self) -> None:
+        while self._wait():
+            try:
+                self._turn()
+            except Exception as error:  # whatever the step raises belongs to the callers; the thread goes on
+                self._fail(error)
+        self._batch.clear()
+        with self._changed:
+            left = [*self._running, *self._waiting]
+            self._running.clear()
+            self._waiting.clear()
+        self._post((request, EngineError("the engine was closed")) for request in left)
+
+    def _wait(self) -> bool:
+        """Sleep until there is something to do; False when the engine closes."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing or self._waiting or self._dropped or self._running)
+            return not self._closing
+
+    def _turn(self) -> None:
+        """Let go of the cancelled, take in newcomers, give everyone a token."""
+        with self._changed:
+            dropped, self._dropped = self._dropped, []
+            self._running.difference_update(dropped)
+        for request in dropped:
+            self._batch.drop(request)
+        self._admit()
+        if len(self._batch):
+            self._finish(self._batch.step())
+
+    def _admit(self) -> None:
+        """First come, first served: a request for many replies is not overtaken while it waits for room."""
+        read = 0
+        while read < _PROMPT_TOKENS_PER_STEP and (request := self._next()):
+            read += 1 + self._batch.join(request)
+
+    def _next(self) -> Request | None:
+        with self._changed:
+            if not self._waiting or self._waiting[0].params.n > self._batch.room:
+                return None
+            request = self._waiting.popleft()
+            self._running.add(request)
+            return request
+
+    def _finish(self, events: list[Event]) -> None:
+        """Send the tokens out; a request leaves with the last of its replies."""
+        going = self._batch.requests()
+        with self._changed:
+            self._running &= going
+        self._post(events)
+
+    def _fail(self, error: Exception) -> None:
+        """Everyone in the batch gets the error, those in the queue their turn with a fresh batch."""
+        self._batch.clear()
+        with self._changed:
+            failed = list(self._running)
+            self._running.clear()
+        self._post((request, _explained(error)) for request in failed)
+
+    def _post(self, letters: Iterable[Letter]) -> None:
+        """Send letters out, bundled by event loop, since each call into one costs a wake-up."""
+        by_line: defaultdict[_Line, list[Letter]] = defaultdict(list)
+        for letter in letters:
+            by_line[letter[0].line].append(letter)
+        for line, bundle in by_line.items():
+            try:
+                line.send(bundle)
+            except RuntimeError:  # the loop was closed under its callers: nobody is there to read
+                for request, _ in bundle:
+                    self.cancel(request)
+
+
+class _Line:
+    """The way from the thread into one event loop.
+
+    A small model makes a token in a millisecond, and waking the loop for each would take the processor
+    from the next. So letters wait for one another, but not longer than a reader could notice, and the end
+    of a reply is delivered at once.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._letters: deque[Letter] = deque()
+        self._called = False
+        self._delivered = -math.inf
+
+    def send(self, letters: list[Letter]) -> None:
+        """Called by the thread. Raises RuntimeError when the loop is closed."""
+        self._letters.extend(letters)
+        urgent = any(isinstance(content, EngineError) or content.finish for _, content in letters)
+        if urgent or not self._called:
+            self._called = True
+            self._loop.call_soon_threadsafe(self._arrive, urgent)
+
+    def _arrive(self, urgent: bool) -> None:
+        wait = self._delivered + _BETWEEN_SECONDS - self._loop.time()
+        if urgent or wait <= 0:
+            self._deliver()
+        else:
+            self._loop.call_later(wait, self._deliver)
+
+    def _deliver(self) -> None:
+        self._called = False  # before the letters are taken, so that one sent from now on calls again
+        self._delivered = self._loop.time()
+        while self._letters:
+            request, content = self._letters.popleft()
+            request.mailbox.put_nowait(content)
+
+
+def _explained(error: Exception) -> EngineError:
+    """An error of its own for each caller: exceptions carry a traceback, which callers must not share."""
+    what = " ".join(str(error).split())  # OpenVINO's errors have several lines
+    what = what if isinstance(error, EngineError) else f"{type(error).__name__}: {what}"
+    explained = EngineError(f"the reply could not be generated: {what}")
+    explained.__cause__ = error
+    return explained
+
+
+def checked(
+    prompt_ids: Sequence[int], params: SamplingParams, *, window: int, vocabulary: int, max_batch: int
+) -> list[int]:
+    """The prompt, if it can be answered. A bad id must not reach the batch: it would fail everyone.
+
+    Raises EngineError for an empty prompt, one that leaves no room in `window`, an id outside `vocabulary`,
+    and for more replies than `max_batch`.
+    """
+    prompt = [int(i) for i in prompt_ids]
+    if not prompt:
+        raise EngineError("the prompt is empty: at least one token is needed")
+    if len(prompt) >= window:
+        raise EngineError(
+            f"the prompt has {len(prompt)} tokens, but the model's window has {window} "
+            f"and must hold the reply too: at most {window - 1} are possible"
+        )
+    if wrong := [i for i in prompt if not 0 <= i < vocabulary]:
+        raise EngineError(f"id {wrong[0]} of the prompt is outside the model's vocabulary of {vocabulary}")
+    if params.n > max_batch:
+        raise EngineError(
+            f"{params.n} replies were asked for, but the engine makes at most {max_batch} at once"
+        )
+    return prompt
+
+
+def check_banned(banned_ids: Sequence[int], vocabulary: int) -> None:
+    """Raises EngineError when a banned id is not in the vocabulary, or nothing else is."""
+    if wrong := [i for i in banned_ids if not 0 <= i < vocabulary]:
+        raise EngineError(f"banned id {wrong[0]} is outside the model's vocabulary of {vocabulary}")
+    if len(set(banned_ids)) >= vocabulary:
+        raise EngineError("every token of the model is banned: nothing can be generated")

@@ -1,0 +1,155 @@
+"""From a model's directory to a model that answers: which engine, and what the card says of talking to it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from chatgpt2.card import Card
+from chatgpt2.checkpoint import Checkpoint, load_checkpoint, locate
+from chatgpt2.codec import Codec
+from chatgpt2.device import choose_device
+from chatgpt2.dialogue import Dialogue
+from chatgpt2.engine.base import Engine, EngineOptions, SamplingParams
+from chatgpt2.engine.export import exported
+from chatgpt2.engine.pytorch import PyTorchEngine
+from chatgpt2.engine.remote import RemoteEngine
+from chatgpt2.errors import ConfigError
+from chatgpt2.serving import Serving
+
+Name = Literal["openvino", "pytorch", "remote"]
+
+
+def choose_engine(options: EngineOptions) -> tuple[Name, str]:
+    """The engine and the device: on a CPU openvino where it is installed, else pytorch.
+
+    Raises ConfigError when what was asked for cannot be had here.
+    """
+    if options.name == "remote":
+        if not options.url:
+            raise ConfigError(
+                "--engine remote needs the server's address: --engine-url http://HOST:PORT (or CHATGPT2_ENGINE_URL)"
+            )
+        return "remote", "cpu"
+    wants_openvino = options.name == "openvino"
+    device = "cpu" if wants_openvino and options.device == "auto" else choose_device(options.device)
+    if options.name == "pytorch":
+        return "pytorch", device
+    installed = importlib.util.find_spec("openvino_genai") is not None
+    if wants_openvino and device != "cpu":
+        raise ConfigError(f"--engine openvino runs on the CPU: leave --device {options.device} out")
+    if wants_openvino and not installed:
+        raise ConfigError(
+            "--engine openvino is not installed here: `pip install openvino-genai nncf`, or take --engine pytorch"
+        )
+    return ("openvino" if device == "cpu" and installed else "pytorch"), device
+
+
+def open_model(
+    source: str | Path,
+    options: EngineOptions,
+    cache: Path,
+    preparing: Callable[[], None] = lambda: None,
+) -> Serving:
+    """Load a model (as `load_checkpoint` does) and serve it.
+
+    cache      where converted models go when there is no place beside the weights
+    preparing  is called before a conversion, which takes seconds
+
+    Raises ConfigError, CheckpointError or EngineError.
+    """
+    name, device = choose_engine(options)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    if name == "remote":
+        return _remote(source, options)
+    checkpoint = load_checkpoint(source, device)
+    if name == "pytorch":
+        engine: Engine = _pytorch(checkpoint)
+    else:
+        engine = _openvino(source, checkpoint, options, cache, preparing)
+    return _serving(engine, checkpoint.codec, checkpoint.card, checkpoint.name)
+
+
+def _serving(engine: Engine, codec: Codec, card: Card, name: str) -> Serving:
+    """Sampling settings that this version does not know are left out."""
+    known = {each.name for each in fields(SamplingParams)}
+    defaults = SamplingParams(**{name: value for name, value in card.sampling.items() if name in known})
+    return Serving(engine, codec, defaults, Dialogue.of(card.opening).turns, _fingerprint(name, card))
+
+
+def _fingerprint(name: str, card: Card) -> str:
+    """Which training a reply came from: the name alone is soon another model's."""
+    facts = json.dumps(asdict(card), sort_keys=True, default=str)
+    return f"{name}@{hashlib.sha256(facts.encode()).hexdigest()[:12]}"
+
+
+def _remote(source: str | Path, options: EngineOptions) -> Serving:
+    """Only tokenizer and card are needed here: the weights are there."""
+    directory = locate(source)
+    codec = Codec.load(directory)
+    rows = _rows(directory, len(codec.vocabulary))
+    engine = RemoteEngine(
+        options.url or "",
+        window=codec.window,
+        vocabulary=rows,
+        banned_ids=(*codec.banned_ids, *range(len(codec.vocabulary), rows)),
+        model=options.model,
+        key=options.key,
+    )
+    card = Card.read(directory) or Card(window=codec.window)
+    return _serving(engine, codec, card, directory.name)
+
+
+def _rows(directory: Path, entries: int) -> int:
+    """Ids that the model has: there may be more than entries in the vocabulary."""
+    try:
+        rows = json.loads((directory / "config.json").read_text(encoding="utf-8"))["vocab_size"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return entries
+    return max(entries, int(rows))
+
+
+def _pytorch(checkpoint: Checkpoint) -> PyTorchEngine:
+    return PyTorchEngine(checkpoint.model, banned_ids=checkpoint.banned_ids, pad_id=checkpoint.codec.pad_id)
+
+
+def _openvino(
+    source: str | Path,
+    checkpoint: Checkpoint,
+    options: EngineOptions,
+    cache: Path,
+    preparing: Callable[[], None],
+) -> Engine:
+    from chatgpt2.engine.openvino import OpenVinoEngine
+
+    folder = exported(
+        checkpoint.model,
+        _folder(source, checkpoint, cache),
+        banned_ids=checkpoint.banned_ids,
+        weights=options.weights,
+        preparing=preparing,
+    )
+    return OpenVinoEngine(
+        folder,
+        window=checkpoint.codec.window,
+        vocabulary=checkpoint.model.config.vocab_size,
+        threads=options.threads,
+        fallback=lambda: _pytorch(load_checkpoint(source)),
+    )
+
+
+def _folder(source: str | Path, checkpoint: Checkpoint, cache: Path) -> Path:
+    """Beside the weights, where that is a directory of the user's own; else in `cache`."""
+    directory = Path(source).expanduser()
+    if directory.is_dir() and os.access(directory, os.W_OK):
+        return directory / "openvino"
+    return cache / checkpoint.name

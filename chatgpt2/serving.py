@@ -1,0 +1,90 @@
+"""The model that answers now, and exchanging it while replies are running."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from chatgpt2.dialogue import Dialogue, Turn
+from chatgpt2.engine.base import Engine, SamplingParams
+from chatgpt2.errors import ConfigError
+
+_SMALLEST_ROOM = 4  # tokens: [CLS], a word, [SEP]
+
+
+class Decoder(Protocol):
+    """Ids of one reply in, whole characters out."""
+
+    def push(self, ids: Iterable[int]) -> str: ...
+    def finish(self) -> str: ...
+
+
+class ChatCodec(Protocol):
+    """What a codec must do to be talked through."""
+
+    @property
+    def window(self) -> int: ...
+    @property
+    def stop_ids(self) -> tuple[int, ...]: ...
+    def prompt(self, dialogue: Dialogue, room: int, opening: Sequence[Turn] = ()) -> list[int]: ...
+    def decoder(self) -> Decoder: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Serving:
+    """A model that answers, and what its replies need.
+
+    defaults  sampling where nobody says otherwise
+    opening   turns set before every prompt (a persona); they are not part of the record
+    name      which model this is, for the record
+    """
+
+    engine: Engine
+    codec: ChatCodec
+    defaults: SamplingParams = field(default_factory=SamplingParams)
+    opening: tuple[Turn, ...] = ()
+    name: str | None = None
+
+    def room(self, params: SamplingParams) -> int:
+        """Tokens that a prompt may have. Raises ConfigError when the reply would leave none."""
+        room = self.codec.window - params.max_new_tokens
+        if room < _SMALLEST_ROOM:
+            most = self.codec.window - _SMALLEST_ROOM
+            raise ConfigError(
+                f"max_new_tokens is {params.max_new_tokens}: this model's window allows {most} at most."
+            )
+        return room
+
+
+class Exchangeable:
+    """Who answers: new replies come from the latest model, running ones end on the one they began with."""
+
+    def __init__(self, serving: Serving) -> None:
+        self.current = serving
+        self._running: Counter[Serving] = Counter()
+
+    @asynccontextmanager
+    async def lease(self) -> AsyncIterator[Serving]:
+        """The model for one reply. The last reply of a model that was exchanged frees its memory."""
+        serving = self.current
+        self._running[serving] += 1
+        try:
+            yield serving
+        finally:
+            self._running[serving] -= 1
+            await self._free(serving)
+
+    async def exchange(self, serving: Serving) -> None:
+        """Let `serving` answer from now on."""
+        old, self.current = self.current, serving
+        await self._free(old)
+
+    async def _free(self, serving: Serving) -> None:
+        if self._running[serving]:
+            return
+        del self._running[serving]
+        if serving is not self.current:
+            await serving.engine.close()

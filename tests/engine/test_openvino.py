@@ -1,0 +1,258 @@
+"""The openvino engine says what the reference says, to whoever asked, whatever else goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from callers import ENDLESS, GREEDY, WILD, engine, engine_threads, reply, steps
+from little_language import BANNED, SEP, VOCABULARY, WINDOW, prompts
+from transformers import GPT2LMHeadModel
+
+from chatgpt2.engine.base import Engine, SamplingParams, Weights
+from chatgpt2.engine.export import exported
+from chatgpt2.errors import EngineBusy, EngineError
+
+pytest.importorskip("openvino_genai", reason="openvino-genai is not installed")
+
+from chatgpt2.engine.openvino import EXACT, FAST, OpenVinoEngine
+
+PROMPTS = prompts(12, seed=5)
+
+
+@pytest.fixture(scope="session")
+def files(model: GPT2LMHeadModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return exported(model, tmp_path_factory.mktemp("fp32"), banned_ids=BANNED, weights="fp32")
+
+
+def serve(files: Path, **options: Any) -> OpenVinoEngine:
+    setting = {"window": WINDOW, "vocabulary": VOCABULARY, "threads": 1, "properties": EXACT, **options}
+    return OpenVinoEngine(files, **setting)
+
+
+@pytest.fixture
+async def shared(files: Path) -> AsyncIterator[OpenVinoEngine]:
+    made = serve(files)
+    yield made
+    await made.close()
+    assert not engine_threads()
+
+
+async def until_idle(shared: OpenVinoEngine) -> None:
+    worker = shared._worker
+    async with asyncio.timeout(20):
+        while len(worker._batch) or worker._running or worker._waiting or worker._dropped:
+            await asyncio.sleep(0.001)
+
+
+async def test_greedy_replies_are_those_of_the_reference(
+    shared: OpenVinoEngine, model: GPT2LMHeadModel
+) -> None:
+    reference, many = engine(model), prompts(60, seed=3)
+    for params in (GREEDY, ENDLESS, replace(GREEDY, repetition_penalty=1.3, min_new_tokens=4)):
+        got = await asyncio.gather(*(steps(shared, prompt, params) for prompt in many))
+        wanted = await asyncio.gather(*(steps(reference, prompt, params) for prompt in many))
+        assert [_flat(reply) for reply in got] == [_flat(reply) for reply in wanted]
+    await reference.close()
+
+
+def _flat(reply: Sequence[Any]) -> tuple[list[int], str | None]:
+    return [token for step in reply for token in step.ids], reply[-1].finish
+
+
+@pytest.mark.parametrize("weights", ["int8", "int4"])
+async def test_small_weights_say_nearly_the_same(
+    model: GPT2LMHeadModel, endless: list[list[int]], tmp_path: Path, weights: Weights
+) -> None:
+    files = exported(model, tmp_path, banned_ids=BANNED, weights=weights)
+    small = serve(files, properties=FAST)
+    got = [await reply(small, prompt, ENDLESS) for prompt in PROMPTS]
+    same = sum(a == b for said, due in zip(got, endless, strict=True) for a, b in zip(said, due, strict=True))
+    assert same / sum(map(len, endless)) > 0.9
+    await small.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_everyone_gets_their_own_tokens_in_order_once(
+    files: Path, endless: list[list[int]], seed: int
+) -> None:
+    """1,000 requests in three runs; some leave early, some are cancelled; nothing is left behind."""
+    rng = random.Random(seed)
+    shared = serve(files, max_batch=rng.choice([3, 16, 64]))
+
+    async def caller() -> None:
+        which, tokens = rng.randrange(len(PROMPTS)), rng.randint(1, 60)
+        patience = rng.choice([1000, 1000, rng.randint(1, 60)])
+        params = replace(ENDLESS, max_new_tokens=tokens)
+        await asyncio.sleep(rng.random() / 2)
+        got: list[int] = []
+        async with aclosing(shared.generate(PROMPTS[which], params)) as stream:
+            async for step in stream:
+                got += step.ids
+                if len(got) >= patience:
+                    break
+        assert got[: min(tokens, patience)] == endless[which][: min(tokens, patience)]
+        assert len(got) == tokens or len(got) >= patience
+
+    tasks = [asyncio.create_task(caller()) for _ in range(334)]
+    for task in rng.sample(tasks, 60):
+        asyncio.get_running_loop().call_later(rng.random(), task.cancel)
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert not [r for r in results if r is not None and not isinstance(r, asyncio.CancelledError)]
+    await until_idle(shared)
+    assert not shared._worker._batch._pipeline.has_non_finished_requests()  # type: ignore[attr-defined]
+    assert len(engine_threads()) == 1
+    await shared.close()
+    assert not engine_threads()
+
+
+async def test_a_cancelled_request_frees_its_place(files: Path, endless: list[list[int]]) -> None:
+    narrow = serve(files, max_batch=1)
+    async with aclosing(narrow.generate(PROMPTS[0], ENDLESS)) as stream:
+        await anext(stream)
+        waiting = asyncio.create_task(reply(narrow, PROMPTS[1], ENDLESS))
+        await asyncio.sleep(0)
+    assert await waiting == endless[1]
+    await narrow.close()
+
+
+class Broken:
+    """A pipeline whose steps fail."""
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def step(self) -> None:
+        raise RuntimeError("Check failed\nat src/somewhere.cpp")
+
+
+async def test_a_failed_step_reaches_every_caller_and_the_engine_recovers(
+    shared: OpenVinoEngine, endless: list[list[int]]
+) -> None:
+    batch: Any = shared._worker._batch
+    batch._pipeline = Broken(batch._pipeline)
+    results = await asyncio.gather(*(reply(shared, p, ENDLESS) for p in PROMPTS), return_exceptions=True)
+    assert all(isinstance(error, EngineError) and "Check failed" in str(error) for error in results)
+    assert await reply(shared, PROMPTS[0], ENDLESS) == endless[0]
+
+
+async def test_an_engine_that_cannot_recover_says_so(
+    shared: OpenVinoEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch: Any = shared._worker._batch
+    batch._pipeline = Broken(batch._pipeline)
+
+    def fail() -> None:
+        raise RuntimeError("no memory for a new pipeline")
+
+    monkeypatch.setattr(batch, "_build", fail)
+    with pytest.raises(EngineError, match="Check failed"):
+        await reply(shared, PROMPTS[0], GREEDY)
+    with pytest.raises(EngineError, match="no memory for a new pipeline"):
+        await reply(shared, PROMPTS[0], GREEDY)
+
+
+async def test_seeds_make_replies_repeatable_and_their_absence_different(shared: OpenVinoEngine) -> None:
+    seeded = replace(WILD, seed=7, max_new_tokens=20)
+    assert await reply(shared, PROMPTS[0], seeded) == await reply(shared, PROMPTS[0], seeded)
+    fresh = {tuple(await reply(shared, PROMPTS[0], replace(seeded, seed=None))) for _ in range(5)}
+    assert len(fresh) == 5
+    several: dict[int, list[int]] = {}
+    for step in await steps(shared, PROMPTS[0], replace(seeded, n=4)):
+        several.setdefault(step.index, []).extend(step.ids)
+    assert len({tuple(ids) for ids in several.values()}) == 4
+
+
+async def test_what_cannot_be_answered_says_why(files: Path) -> None:
+    narrow = serve(files, max_batch=1, max_waiting=1)
+    for prompt, params, why in (
+        ([], GREEDY, "empty"),
+        ([5] * WINDOW, GREEDY, "window"),
+        ([VOCABULARY], GREEDY, "outside"),
+        ([5], replace(GREEDY, n=2), "at most 1"),
+        ([5], replace(GREEDY, no_repeat_ngram=2), "no_repeat_ngram"),
+    ):
+        with pytest.raises(EngineError, match=why):
+            await reply(narrow, prompt, params)
+    tasks = [asyncio.create_task(reply(narrow, [5], ENDLESS)) for _ in range(20)]
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert any(isinstance(result, EngineBusy) for result in results)
+    await narrow.close()
+
+
+async def test_a_reply_ends_at_the_window(shared: OpenVinoEngine) -> None:
+    last = (await steps(shared, [5] * (WINDOW - 3), replace(ENDLESS, max_new_tokens=50)))[-1]
+    assert last.finish == "length"
+    assert len(await reply(shared, [5] * (WINDOW - 3), replace(ENDLESS, max_new_tokens=50))) == 3
+
+
+async def test_banned_and_early_stop_ids_are_never_sampled(shared: OpenVinoEngine) -> None:
+    hot = replace(WILD, temperature=10, max_new_tokens=40, min_new_tokens=40)
+    said = await asyncio.gather(*(reply(shared, prompt, hot) for prompt in prompts(40)))
+    assert not {token for ids in said for token in ids} & {*BANNED, SEP}
+
+
+async def test_what_genai_cannot_do_goes_to_the_fallback(files: Path, model: GPT2LMHeadModel) -> None:
+    made: list[Engine] = []
+
+    def fallback() -> Engine:
+        made.append(engine(model))
+        return made[-1]
+
+    both = serve(files, fallback=fallback)
+    params = replace(ENDLESS, no_repeat_ngram=2)
+    said = await asyncio.gather(*(reply(both, prompt, params) for prompt in PROMPTS))
+    for ids in said:
+        assert not [pair for pair, times in Counter(pairwise(ids)).items() if times > 1]
+    assert len(made) == 1
+    await both.close()
+    assert not engine_threads()
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        SamplingParams(temperature=1, top_k=0, top_p=1, repetition_penalty=1),
+        SamplingParams(temperature=2.5, top_k=0, top_p=1, repetition_penalty=1),
+        SamplingParams(temperature=2.5, top_k=5, top_p=1, repetition_penalty=1),
+        SamplingParams(temperature=2.5, top_k=0, top_p=0.6, repetition_penalty=1),
+        SamplingParams(temperature=2.5, top_k=6, top_p=0.7, repetition_penalty=1),
+        SamplingParams(temperature=2.5, top_k=20, top_p=1, repetition_penalty=1.8),
+    ],
+)
+async def test_sampling_means_what_it_means_to_the_reference(
+    shared: OpenVinoEngine, model: GPT2LMHeadModel, params: SamplingParams
+) -> None:
+    """The first token's distribution over 1,500 seeds is the reference's, as far as chance allows."""
+    reference, prompt = engine(model, max_waiting=2000), PROMPTS[0]
+    wide = replace(params, max_new_tokens=1, min_new_tokens=1, stop_ids=(SEP,))
+    counts = []
+    for each in (shared, reference):
+        tasks = [steps(each, prompt, replace(wide, seed=seed)) for seed in range(1500)]
+        counts.append(Counter(token for said in await _in_turns(tasks) for token in said[0].ids))
+    await reference.close()
+    ours, due = counts
+    distance = sum(abs(ours[token] - due[token]) for token in {*ours, *due}) / 2 / 1500
+    assert distance < 0.02 + 0.5 * (len({*ours, *due}) / 1500) ** 0.5
+    often = {token for token, times in due.items() if times > 20}
+    assert often <= set(ours)
+    assert {token for token, times in ours.items() if times > 20} <= set(due)
+
+
+async def _in_turns(tasks: list[Any]) -> list[Any]:
+    """A few hundred at a time: no queue takes them all."""
+    said = []
+    for start in range(0, len(tasks), 300):
+        said += await asyncio.gather(*tasks[start : start + 300])
+    return said

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from fakes.completions import FakeCompletions
+
+from chatgpt2.checkpoint import Card, create_model, save_checkpoint
+from chatgpt2.codec import Codec
+from chatgpt2.engine.base import EngineOptions, SamplingParams
+from chatgpt2.engine.pytorch import PyTorchEngine
+from chatgpt2.errors import ConfigError
+from chatgpt2.loading import choose_engine, open_model
+from chatgpt2.vocabulary import SPECIAL, vocabulary_hash
+
+INSTALLED = importlib.util.find_spec("openvino_genai") is not None
+
+
+@pytest.fixture
+def no_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    codec = Codec([*SPECIAL, *"天地人你我他"], 64)
+    card = Card(vocabulary_hash=vocabulary_hash(codec.vocabulary), window=64)
+    save_checkpoint(tmp_path / "model", create_model("tiny", codec), codec, card)
+    return tmp_path / "model"
+
+
+@pytest.mark.skipif(not INSTALLED, reason="openvino-genai is not installed")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_openvino_is_chosen_on_a_cpu_and_keeps_its_files_beside_the_weights(
+    saved: Path, tmp_path: Path
+) -> None:
+    assert choose_engine(EngineOptions()) == ("openvino", "cpu")
+    calls: list[int] = []
+
+    async def talk() -> int:
+        serving = open_model(saved, EngineOptions(threads=1), tmp_path / "cache", lambda: calls.append(1))
+        engine = serving.engine
+        params = SamplingParams(max_new_tokens=5, min_new_tokens=5, stop_ids=serving.codec.stop_ids)
+        ids = [step.ids async for step in engine.generate([2, 5, 6, 3], params)]
+        rare = SamplingParams(max_new_tokens=5, min_new_tokens=5, no_repeat_ngram=1)
+        ids += [step.ids async for step in engine.generate([2, 5, 6, 3], rare)]
+        await engine.close()
+        return sum(map(len, ids))
+
+    assert asyncio.run(talk()) == 10
+    assert list((saved / "openvino").glob("int8-*/openvino_model.xml"))
+    assert asyncio.run(talk()) == 10
+    assert len(calls) == 1
+
+
+def test_pytorch_serves_where_openvino_is_not_installed(
+    no_openvino: None, saved: Path, tmp_path: Path
+) -> None:
+    assert choose_engine(EngineOptions())[0] == "pytorch"
+    engine = open_model(saved, EngineOptions(), tmp_path).engine
+    assert isinstance(engine, PyTorchEngine)
+    asyncio.run(engine.close())
+    with pytest.raises(ConfigError, match="pip install openvino-genai"):
+        choose_engine(EngineOptions("openvino"))
+
+
+def test_what_cannot_be_had_is_refused() -> None:
+    with pytest.raises(ConfigError, match="--device cuda:9"):
+        choose_engine(EngineOptions("pytorch", device="cuda:9"))
+    with pytest.raises(ConfigError):
+        choose_engine(EngineOptions("openvino", device="cuda"))
+
+
+async def test_the_remote_engine_needs_no_weights_here(saved: Path, tmp_path: Path) -> None:
+    (saved / "model.safetensors").unlink()
+    with pytest.raises(ConfigError, match="--engine-url"):
+        open_model(saved, EngineOptions("remote"), tmp_path)
+    async with FakeCompletions(20).running() as server:
+        serving = open_model(saved, EngineOptions("remote", url=server.url), tmp_path)
+        params = SamplingParams(stop_ids=serving.codec.stop_ids)
+        assert [step async for step in serving.engine.generate([2, 5, 3], params)][-1].finish == "stop"
+        await serving.engine.close()
+        assert server.bodies[0]["logit_bias"]["0"] == -100
+
+
+def test_the_card_says_how_to_talk(saved: Path, tmp_path: Path) -> None:
+    card = json.loads((saved / "chatgpt2.json").read_text())
+    card |= {"sampling": {"top_k": 7, "of_a_later_version": 1}, "opening": ["你好", "我是小栗"]}
+    (saved / "chatgpt2.json").write_text(json.dumps(card))
+    serving = open_model(saved, EngineOptions("pytorch"), tmp_path)
+    assert serving.defaults.top_k == 7
+    assert [turn.text for turn in serving.opening] == ["你好", "我是小栗"]
+    assert serving.name is not None and serving.name.startswith("model@")
+    asyncio.run(serving.engine.close())
