@@ -26,7 +26,7 @@ CHECKED = chatgpt2 bots migrations corpus benchmarks tests
 .DEFAULT_GOAL := demo
 
 # A tiny model of a tiny corpus is most pleasant when it knows its corpus by heart and takes few risks.
-LEARN = --size tiny --dropout 0
+LEARN = --size tiny --dropout 0 --lr 6e-3
 TALK = --temperature 0.5 --repetition-penalty 1
 
 SAID = 你好 你叫什么名字 今天天气真好 讲个笑话 再见
@@ -73,7 +73,7 @@ bench: $(INSTALLED)
 		exit 1; \
 	fi
 	$(VENV)/bin/python benchmarks/tokenise.py "$$CHATGPT2_DATA/dialogues"
-	$(VENV)/bin/python benchmarks/generate.py
+	$(VENV)/bin/python benchmarks/decode.py
 	$(VENV)/bin/python benchmarks/train.py
 
 $(VENV)/bin/python:
