@@ -120,8 +120,9 @@ class _Pipeline:
                 reply.handle.cancel()
         self._replies = [reply for reply in self._replies if reply.request is not request]
         # The next step frees what was cancelled; there is none when nobody else is being answered.
-        while not self._replies and self._pipeline.has_non_finished_requests():
-            self._pipeline.step()
+        pipeline = None if self._replies else self._pipeline
+        while pipeline is not None and pipeline.has_non_finished_requests():
+            pipeline.step()
 
     def clear(self) -> None:
         """After a failed step nothing inside the pipeline can be trusted: the next request gets a new one."""

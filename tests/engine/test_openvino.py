@@ -19,6 +19,7 @@ from transformers import GPT2LMHeadModel
 
 from chatgpt2.engine.base import Engine, SamplingParams, Weights
 from chatgpt2.engine.export import exported
+from chatgpt2.engine.worker import Request
 from chatgpt2.errors import EngineBusy, EngineError
 
 pytest.importorskip("openvino_genai", reason="openvino-genai is not installed")
@@ -144,6 +145,16 @@ async def test_a_failed_step_reaches_every_caller_and_the_engine_recovers(
     batch._pipeline = Broken(batch._pipeline)
     results = await asyncio.gather(*(reply(shared, p, ENDLESS) for p in PROMPTS), return_exceptions=True)
     assert all(isinstance(error, EngineError) and "Check failed" in str(error) for error in results)
+    assert await reply(shared, PROMPTS[0], ENDLESS) == endless[0]
+
+
+async def test_a_caller_who_leaves_as_the_step_fails_harms_nobody(
+    shared: OpenVinoEngine, endless: list[list[int]]
+) -> None:
+    batch: Any = shared._worker._batch
+    real, batch._pipeline = batch._pipeline, None  # as after a failed step
+    shared._worker._batch.drop(Request(PROMPTS[0], ENDLESS, shared._worker._line()))
+    batch._pipeline = real
     assert await reply(shared, PROMPTS[0], ENDLESS) == endless[0]
 
 
