@@ -74,7 +74,6 @@ class Conversation:
         if order.name == "session":
             yield Note(await self._switch(order.argument))
         elif order.name == "model":
-            yield Note("（正在加载……）")
             yield Note(await self._exchange(order.argument))
         elif order.name == "retry":
             async with aclosing(self._retry()) as texts:
