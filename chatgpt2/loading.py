@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.util
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import torch
 
@@ -22,7 +24,7 @@ from chatgpt2.engine.base import Engine, EngineOptions, SamplingParams
 from chatgpt2.engine.export import exported
 from chatgpt2.engine.pytorch import PyTorchEngine
 from chatgpt2.engine.remote import RemoteEngine
-from chatgpt2.errors import ConfigError
+from chatgpt2.errors import ConfigError, EngineError
 from chatgpt2.serving import Serving
 
 Name = Literal["openvino", "pytorch", "remote"]
@@ -33,7 +35,7 @@ def choose_engine(options: EngineOptions) -> tuple[Name, str]:
 
     Raises ConfigError when what was asked for cannot be had here.
     """
-    if options.name == "remote":
+    if options.name == "remote" or (options.name == "auto" and options.url):
         if not options.url:
             raise ConfigError(
                 "--engine remote needs the server's address: --engine-url http://HOST:PORT (or CHATGPT2_ENGINE_URL)"
@@ -43,7 +45,7 @@ def choose_engine(options: EngineOptions) -> tuple[Name, str]:
     device = "cpu" if wants_openvino and options.device == "auto" else choose_device(options.device)
     if options.name == "pytorch":
         return "pytorch", device
-    installed = importlib.util.find_spec("openvino_genai") is not None
+    installed = all(map(importlib.util.find_spec, ("openvino_genai", "openvino_tokenizers", "nncf")))
     if wants_openvino and device != "cpu":
         raise ConfigError(f"--engine openvino runs on the CPU: leave --device {options.device} out")
     if wants_openvino and not installed:
@@ -94,19 +96,33 @@ def _fingerprint(name: str, card: Card) -> str:
 
 def _remote(source: str | Path, options: EngineOptions) -> Serving:
     """Only tokenizer and card are needed here: the weights are there."""
+    url, key = _address(options.url or ""), (options.key or "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigError("CHATGPT2_ENGINE_KEY has characters that no key has: copy it again")
     directory = locate(source)
     codec = Codec.load(directory)
     rows = _rows(directory, len(codec.vocabulary))
     engine = RemoteEngine(
-        options.url or "",
+        url,
         window=codec.window,
         vocabulary=rows,
         banned_ids=(*codec.banned_ids, *range(len(codec.vocabulary), rows)),
         model=options.model,
-        key=options.key,
+        key=key or None,
     )
     card = Card.read(directory) or Card(window=codec.window)
     return _serving(engine, codec, card, directory.name)
+
+
+def _address(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise ConfigError(f"--engine-url {url}: it must look like http://gpu-server:8000")
+    return url
 
 
 def _rows(directory: Path, entries: int) -> int:
@@ -136,27 +152,44 @@ def _openvino(
     cache: Path,
     preparing: Callable[[], None],
 ) -> Engine:
-    from chatgpt2.engine.openvino import OpenVinoEngine
+    from chatgpt2.engine.openvino import EXACT, FAST, OpenVinoEngine
 
-    folder = exported(
-        checkpoint.model,
-        _folder(source, checkpoint, cache),
-        banned_ids=checkpoint.banned_ids,
-        weights=options.weights,
-        preparing=preparing,
-    )
     return OpenVinoEngine(
-        folder,
+        _converted(source, checkpoint, options, cache, preparing),
         window=checkpoint.codec.window,
         vocabulary=checkpoint.model.config.vocab_size,
         threads=options.threads,
+        properties=EXACT if options.weights == "fp32" else FAST,
         fallback=lambda: _pytorch(load_checkpoint(source), "cpu"),
     )
 
 
-def _folder(source: str | Path, checkpoint: Checkpoint, cache: Path) -> Path:
-    """Beside the weights, where that is a directory of the user's own; else in `cache`."""
+def _converted(
+    source: str | Path,
+    checkpoint: Checkpoint,
+    options: EngineOptions,
+    cache: Path,
+    preparing: Callable[[], None],
+) -> Path:
+    """The converted model beside the weights, where that is a directory of the user's own; else in `cache`."""
     directory = Path(source).expanduser()
-    if directory.is_dir() and os.access(directory, os.W_OK):
-        return directory / "openvino"
-    return cache / checkpoint.name
+    convert = partial(
+        exported,
+        checkpoint.model,
+        banned_ids=checkpoint.banned_ids,
+        weights=options.weights,
+        preparing=preparing,
+    )
+    if directory.is_dir():
+        try:
+            return convert(directory / "openvino")
+        except EngineError as error:
+            if not isinstance(error.__cause__, PermissionError) and _errno(error) != errno.EROFS:
+                raise
+    # Two models of one name must not take each other's place.
+    where = hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:8]
+    return convert(cache / f"{checkpoint.name}-{where}")
+
+
+def _errno(error: EngineError) -> int | None:
+    return getattr(error.__cause__, "errno", None)

@@ -69,7 +69,7 @@ DOORS = {
     "peft": {"checkpoint"},
     "platformdirs": {"cli"},
     "prompt_toolkit": {"bots"},
-    "psutil": {"tokens", "training", "cli"},
+    "psutil": {"tokens", "engine", "training", "cli"},
     "safetensors": {"checkpoint"},
     "regex": {"spelling", "vocabulary", "wordpiece"},
     "rich": {"cli", "engine"},

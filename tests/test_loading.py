@@ -4,16 +4,18 @@ import asyncio
 import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from fakes.completions import FakeCompletions
 
+from chatgpt2 import loading
 from chatgpt2.checkpoint import Card, create_model, save_checkpoint
 from chatgpt2.codec import Codec
 from chatgpt2.engine.base import EngineOptions, SamplingParams
 from chatgpt2.engine.pytorch import PyTorchEngine
-from chatgpt2.errors import ConfigError
+from chatgpt2.errors import ConfigError, EngineError
 from chatgpt2.loading import choose_engine, open_model
 from chatgpt2.vocabulary import SPECIAL, vocabulary_hash
 
@@ -73,6 +75,27 @@ def test_what_cannot_be_had_is_refused() -> None:
         choose_engine(EngineOptions("pytorch", device="cuda:9"))
     with pytest.raises(ConfigError):
         choose_engine(EngineOptions("openvino", device="cuda"))
+    for url in ("http://HOST:PORT", "gpu-server:8000", "http://"):
+        with pytest.raises(ConfigError, match="it must look like"):
+            open_model("nowhere", EngineOptions(url=url), Path())
+    with pytest.raises(ConfigError, match="CHATGPT2_ENGINE_KEY"):
+        open_model("nowhere", EngineOptions(url="http://gpu:8000", key="…"), Path())
+
+
+@pytest.mark.skipif(not INSTALLED, reason="openvino-genai is not installed")
+def test_a_folder_that_may_not_be_written_sends_the_files_to_the_cache(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = loading.exported
+
+    def refuse(model: Any, folder: Path, **options: Any) -> Path:
+        if folder.parent == saved:
+            raise EngineError("no") from PermissionError(13, "denied")
+        return real(model, folder, **options)
+
+    monkeypatch.setattr(loading, "exported", refuse)
+    asyncio.run(open_model(saved, EngineOptions("openvino", threads=1), tmp_path / "cache").engine.close())
+    assert list((tmp_path / "cache").glob("model-*/int8-*/openvino_model.xml"))
 
 
 async def test_the_remote_engine_needs_no_weights_here(saved: Path, tmp_path: Path) -> None:

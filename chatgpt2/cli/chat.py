@@ -36,7 +36,7 @@ from chatgpt2.engine.base import Weights
     default="auto",
     envvar="CHATGPT2_ENGINE",
     show_default=True,
-    help="What computes; auto: openvino on a CPU, pytorch on a GPU; remote: a server, see --engine-url.",
+    help="What computes; auto: openvino on a CPU, pytorch on a GPU, remote with --engine-url.",
 )
 @click.option(
     "--weights",

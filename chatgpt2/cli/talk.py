@@ -16,6 +16,7 @@ import click
 from chatgpt2.bots.terminal import Terminal, answer_lines, last, no_echo
 from chatgpt2.cli.home import data_folder
 from chatgpt2.engine.base import EngineOptions
+from chatgpt2.errors import ConfigError
 
 # Imported only when the welcome is on the screen: the database's library takes half a second, torch two.
 if TYPE_CHECKING:
@@ -134,6 +135,10 @@ async def _serving(options: Talk, say: Callable[[str], None], source: str) -> Se
 
 
 def _load(source: str, options: Talk, preparing: Callable[[], None]) -> Serving:
+    if source != options.model and options.engine.url:
+        raise ConfigError(
+            "the model is the remote server's: exchange it there, and start the chat with the new one"
+        )
     from chatgpt2.loading import open_model
 
     return open_model(source, options.engine, data_folder() / "openvino", preparing)

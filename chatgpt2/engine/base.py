@@ -69,7 +69,8 @@ class Step:
 class EngineOptions:
     """How to serve a model.
 
-    name     auto (openvino on a CPU where it is installed, else pytorch), openvino, pytorch or remote
+    name     auto (remote where `url` is given, openvino on a CPU where it is installed, else pytorch), openvino,
+             pytorch or remote
     weights  precision of the openvino engine's weights
     device   auto, cpu, cuda, cuda:1 …
     threads  CPU threads; None: all cores

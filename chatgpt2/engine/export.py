@@ -6,9 +6,11 @@ OpenVINO turns into paged attention. Banned ids get a bias in the graph, so that
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
+import os
 import shutil
 import tempfile
 import warnings
@@ -17,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import rich
 import torch
 from torch import Tensor, nn
@@ -110,23 +113,46 @@ def exported(
     """
     import openvino
 
-    key = _key(model, banned_ids, weights, openvino.__version__)
-    target = folder / f"{weights}-{key}"
-    if (target / _DONE).exists():
-        return target
-    preparing()
+    target = folder / f"{weights}-{_key(model, banned_ids, weights, openvino.__version__)}"
     try:
+        if _whole(target):
+            return target
+        preparing()
         folder.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder))
+        _sweep(folder)
+        draft = Path(tempfile.mkdtemp(prefix=f".draft-{os.getpid()}-", dir=folder))
         try:
+            draft.chmod(0o755)  # others may use what one has converted
             _write(model, draft, banned_ids, weights)
             _put_in_place(draft, target)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
     except OSError as error:
         raise EngineError(f"the OpenVINO model cannot be written to {folder}: {error}") from error
+    except (RuntimeError, ImportError) as error:
+        why = " ".join(str(error).split())[-300:]
+        raise EngineError(
+            f"the model cannot be converted for OpenVINO, take --engine pytorch ({why})"
+        ) from error
     _tidy(folder, target)
     return target
+
+
+def _whole(target: Path) -> bool:
+    """Whether every file is as long as it was when it was written."""
+    try:
+        sizes: dict[str, int] = json.loads((target / _DONE).read_text(encoding="utf-8"))["sizes"]
+        return all((target / name).stat().st_size == size for name, size in sizes.items())
+    except (FileNotFoundError, NotADirectoryError, ValueError, LookupError, AttributeError, TypeError):
+        return False
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the drafts of processes that were killed."""
+    for draft in folder.glob(".draft-*-*"):
+        owner = draft.name.split("-")[1]
+        if not (owner.isdigit() and psutil.pid_exists(int(owner))):
+            shutil.rmtree(draft, ignore_errors=True)
 
 
 def _key(model: GPT2LMHeadModel, banned_ids: Sequence[int], weights: Weights, version: str) -> str:
@@ -140,17 +166,17 @@ def _key(model: GPT2LMHeadModel, banned_ids: Sequence[int], weights: Weights, ve
 
 def _put_in_place(draft: Path, target: Path) -> None:
     """One rename makes the files appear whole. Another process may have been faster with the same files."""
-    if target.exists() and not (target / _DONE).exists():
-        shutil.rmtree(target)  # what somebody removed by half
+    if target.exists() and not _whole(target):
+        shutil.rmtree(target)
     try:
         draft.replace(target)
     except OSError:
-        if not (target / _DONE).exists():
+        if not _whole(target):
             raise
 
 
 def _tidy(folder: Path, target: Path) -> None:
-    """Remove what earlier weights left in the same precision, and drafts of processes that were killed."""
+    """Remove what earlier weights left in the same precision."""
     precision = target.name.split("-")[0]
     for other in folder.iterdir():
         if other != target and other.name.startswith(f"{precision}-"):
@@ -175,7 +201,11 @@ def _write(model: GPT2LMHeadModel, folder: Path, banned_ids: Sequence[int], weig
             graph = nncf.compress_weights(graph, mode=modes[weights], **finer)
     openvino.save_model(graph, folder / "openvino_model.xml", compress_to_fp16=False)
     _write_tokenizer(folder)
-    (folder / _DONE).write_text(json.dumps({"weights": weights, "openvino": openvino.__version__}))
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+    least = sum(p.numel() for p in model.parameters()) // 2  # bytes, in int4
+    if sizes["openvino_model.bin"] < least:  # OpenVINO does not notice a disk that is full
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    (folder / _DONE).write_text(json.dumps({"weights": weights, "sizes": sizes}), encoding="utf-8")
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """The `openvino` engine: OpenVINO GenAI's continuous batching on a CPU, one thread (see `worker`).
 
 Replies join and leave at every step. Keys and values of what was read before are found again by its ids, so the
-next turn of a conversation reads only what is new.
+next turn of a conversation reads only what is new. GenAI's Python binding holds the interpreter during a step
+(2026.4): an event loop of the same process gets its turn between two steps only.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from chatgpt2.errors import EngineError
 
 _BLOCK = 32  # tokens in a block of the cache, on a CPU
 _PROMPT_TOKENS_PER_STEP = 512
+_TINY = 1e-6
 FAST = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "128"}
 """Activations in groups of 128 as int8, the rest in fp32: measured, that beats OpenVINO's own choice (bf16, groups of
 32) for one reply at a time by 1.8 times, is as fast for 32, and no worse (docs/benchmarks.md)."""
@@ -158,11 +160,12 @@ def _config(params: SamplingParams, room: int, seed: int) -> Any:
     config = genai.GenerationConfig()
     config.max_new_tokens = min(params.max_new_tokens, room)
     config.min_new_tokens = min(params.min_new_tokens, config.max_new_tokens)
-    config.repetition_penalty = params.repetition_penalty
+    # GenAI takes single precision and refuses zero, which a tiny number becomes there.
+    config.repetition_penalty = max(params.repetition_penalty, _TINY)
     config.do_sample = params.temperature > 0
     if config.do_sample:
-        config.temperature = params.temperature
-        config.top_p = params.top_p
+        config.temperature = max(params.temperature, _TINY)
+        config.top_p = max(params.top_p, _TINY)
         if params.top_k:
             config.top_k = params.top_k
     # Without an end-of-sequence id GenAI takes the tokenizer's, and ours has none.
@@ -204,7 +207,10 @@ class OpenVinoEngine:
         try:
             pipeline = _Pipeline(folder, window, max_batch, prefix_tokens, chosen)
         except RuntimeError as error:
-            raise EngineError(f"OpenVINO cannot load {folder}: {_first_line(error)}") from error
+            why = " ".join(str(error).split())[-300:]  # the reason comes last, after places in the source
+            raise EngineError(
+                f"OpenVINO cannot load {folder}: delete that folder, or take --engine pytorch (… {why})"
+            ) from error
         self._worker = Worker(pipeline, max_waiting)
         self._make_fallback = fallback
         self._fallback: Engine | None = None
@@ -242,7 +248,3 @@ class OpenVinoEngine:
         await asyncio.to_thread(self._worker.stop)
         if self._fallback is not None:
             await self._fallback.close()
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -177,7 +177,13 @@ class RemoteEngine:
         client = self._clients.get(loop)
         if client is None:
             limits = httpx.Limits(max_connections=None)
-            client = httpx.AsyncClient(headers=self._headers, timeout=self._timeout, limits=limits)
+            try:
+                client = httpx.AsyncClient(headers=self._headers, timeout=self._timeout, limits=limits)
+            except (ImportError, ValueError) as error:  # a proxy of a kind that httpx does not know
+                raise EngineError(
+                    f"the proxy in ALL_PROXY or HTTP(S)_PROXY cannot be used ({error}): set NO_PROXY for "
+                    f"{self._url}, or pip install 'httpx[socks]'"
+                ) from error
             self._clients[loop] = client
         return client
 

@@ -90,7 +90,7 @@ def train_dialog(options: TrainOptions, cache: Path, observer: Observer, *, resu
     prepare(model, bf16=bf16, device=device)
     began = time.perf_counter()
     with explained(options.out):
-        plan = run.plan if run else _plan(options, data, model, start.codec, bf16, device)
+        plan = run.plan if run else _plan(options, data, model, _training_codec(start, options), bf16, device)
         set_dropout(model, plan.dropout)
         trainer = _trainer(options, plan, data, start, model, device, observer)
         _run(trainer, data, observer, resume)
@@ -130,11 +130,11 @@ def _plan(options: TrainOptions, data: Data, model: Any, codec: Codec, bf16: boo
     tokens = data.train_tokens
     budget = options.batch_tokens or default_batch_tokens(tokens, device)
     if options.minutes is None:
-        steps = steps_without_clock(options, data.tokens, data.train, budget, codec.window)
-        return make_plan(options, steps, budget, bf16, tokens=tokens, window=codec.window)
+        steps, passes = steps_without_clock(options, data.tokens, data.train, budget, codec.window)
+        return make_plan(options, steps, budget, bf16, passes=passes, window=codec.window)
     began = time.perf_counter()
     held = int(data.held_tokens.lengths[data.held].sum())
-    plan = make_plan(options, 1000, budget, bf16, tokens=tokens, window=codec.window)
+    plan = make_plan(options, 1000, budget, bf16, passes=1000 * budget / tokens, window=codec.window)
     for _ in range(2):
         planned = plan
         set_dropout(model, plan.dropout)
@@ -146,8 +146,9 @@ def _plan(options: TrainOptions, data: Data, model: Any, codec: Codec, bf16: boo
         # An evaluation has no backward pass: a third of the arithmetic.
         evaluation = 0.0 if options.eval_every == 0 else held * speed.token_seconds / 3
         steps, evaluations = steps_in_time(left, speed.step_seconds, evaluation)
+        passes = steps * budget / tokens
         plan = make_plan(
-            options, steps, budget, bf16, tokens=tokens, window=codec.window, evaluations=evaluations
+            options, steps, budget, bf16, passes=passes, window=codec.window, evaluations=evaluations
         )
         if (plan.dropout, plan.join) == (planned.dropout, planned.join):
             break  # else the number of passes asks for other ones, and those for another speed

@@ -74,17 +74,17 @@ def default_lr(options: TrainOptions) -> float:
 
 def steps_without_clock(
     options: TrainOptions, tokens: TokenFile, train: Array, budget: int, window: int
-) -> int:
-    """The number of steps when --minutes does not decide it."""
-    if options.steps is not None:
-        return options.steps
+) -> tuple[int, float]:
+    """The number of steps when --minutes does not decide it, and of passes over the corpus."""
     lengths = np.asarray(tokens.lengths)
     total = int(lengths[train].sum())
+    if options.steps is not None:
+        return options.steps, options.steps * budget / max(1, total)
     epochs = options.epochs or default_epochs(total, options.base is not None)
     join = default_join(epochs) if options.join is None else options.join
     steps = count_batches(lengths, train, Deal(budget, options.seed, join, window), epochs)
     # A handful of dialogues makes an epoch of one step: see them often enough to learn them.
-    return steps if options.epochs else max(steps, 60)
+    return (steps if options.epochs else max(steps, 60)), epochs
 
 
 def steps_in_time(seconds: float, step_seconds: float, evaluation_seconds: float) -> tuple[int, int]:
@@ -102,12 +102,12 @@ def make_plan(
     budget: int,
     bf16: bool,
     *,
-    tokens: int = 0,
+    passes: float = 1.0,
     window: int = 512,
     evaluations: int = 10,
 ) -> Plan:
-    """The plan for `steps` steps on a corpus of `tokens` tokens."""
-    lr, passes = options.lr or default_lr(options), steps * budget / max(1, tokens)
+    """The plan for `steps` steps, in which the corpus is seen `passes` times."""
+    lr = options.lr or default_lr(options)
     if options.min_lr > lr:
         raise ConfigError(f"--min-lr {options.min_lr}: it must not be above the learning rate, {lr:g}")
     every = options.eval_every if options.eval_every is not None else max(1, math.ceil(steps / evaluations))

@@ -202,6 +202,20 @@ async def test_what_cannot_be_answered_says_why(files: Path) -> None:
     await narrow.close()
 
 
+async def test_settings_too_small_for_single_precision_harm_nobody(
+    shared: OpenVinoEngine, endless: list[list[int]]
+) -> None:
+    other = asyncio.create_task(reply(shared, PROMPTS[0], ENDLESS))
+    tiny = replace(GREEDY, temperature=1e-50, top_p=1e-50, repetition_penalty=1e-50)
+    assert await reply(shared, PROMPTS[1], tiny)
+    assert await other == endless[0]
+
+
+async def test_files_that_cannot_be_loaded_are_named(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"cannot load .*delete that folder"):
+        serve(tmp_path)
+
+
 async def test_a_reply_ends_at_the_window(shared: OpenVinoEngine) -> None:
     last = (await steps(shared, [5] * (WINDOW - 3), replace(ENDLESS, max_new_tokens=50)))[-1]
     assert last.finish == "length"
