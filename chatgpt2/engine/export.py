@@ -28,10 +28,11 @@ from transformers import GPT2LMHeadModel
 
 from chatgpt2.engine.base import Weights
 from chatgpt2.engine.gpt2 import activation
+from chatgpt2.engine.worker import check_banned
 from chatgpt2.errors import EngineError
 
-_FORMAT = 1  # raised when the graph below changes, so that old exports are made again
-_BANNED_BIAS = -1e4  # far below any logit, at any temperature up to 10, and a number in every precision
+_FORMAT = 2  # raised when the graph below changes, so that old exports are made again
+_BANNED_BIAS = -1e30  # below any logit, also after any temperature and repetition penalty, and still finite
 _DONE = "export.json"
 
 
@@ -104,15 +105,16 @@ def exported(
     weights: Weights = "int8",
     preparing: Callable[[], None] = lambda: None,
 ) -> Path:
-    """The model as OpenVINO files in a folder under `folder`: those made before, or new ones.
+    """The model (fp32, on the CPU) as OpenVINO files in a folder under `folder`: those made before, or new ones.
 
     The name of the folder tells weights, precision and versions, so a changed model is never served from old
     files. Files of earlier weights are removed. `preparing` is called before the work of several seconds.
 
-    Raises EngineError when the files cannot be written.
+    Raises EngineError when the model cannot be converted or the files cannot be written.
     """
     import openvino
 
+    check_banned(banned_ids, model.config.vocab_size)
     target = folder / f"{weights}-{_key(model, banned_ids, weights, openvino.__version__)}"
     try:
         if _whole(target):
@@ -233,11 +235,9 @@ def _convert(model: GPT2LMHeadModel, banned_ids: Sequence[int]) -> Any:
     ids = torch.zeros(1, 3, dtype=torch.long)
     example = (ids, torch.ones(1, 5, dtype=torch.long), ids, torch.zeros(1, dtype=torch.long), *past)
     names = [f"{i}.{part}" for i in range(layers) for part in ("key", "value")]
-    whole: Any = model
-    whole = whole.float().cpu().eval()
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # the converter traces with torch.jit
-        graph = openvino.convert_model(ExplicitCache(whole, banned_ids), example_input=example)
+        graph = openvino.convert_model(ExplicitCache(model, banned_ids), example_input=example)
     inputs = ["input_ids", "attention_mask", "position_ids", "beam_idx"]
     for port, name in zip(graph.inputs, [*inputs, *(f"past_key_values.{n}" for n in names)], strict=True):
         port.get_tensor().set_names({name})

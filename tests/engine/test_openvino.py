@@ -225,6 +225,9 @@ async def test_a_reply_ends_at_the_window(shared: OpenVinoEngine) -> None:
 async def test_banned_and_early_stop_ids_are_never_sampled(shared: OpenVinoEngine) -> None:
     hot = replace(WILD, temperature=10, max_new_tokens=40, min_new_tokens=40)
     said = await asyncio.gather(*(reply(shared, prompt, hot) for prompt in prompts(40)))
+    # Below 1 the penalty raises what was seen before, [CLS] of the prompt among it.
+    raised = replace(hot, repetition_penalty=1e-5)
+    said += await asyncio.gather(*(reply(shared, prompt, raised) for prompt in prompts(40)))
     assert not {token for ids in said for token in ids} & {*BANNED, SEP}
 
 
