@@ -30,6 +30,11 @@ from chatgpt2.serving import Serving
 Name = Literal["openvino", "pytorch", "remote"]
 
 
+def openvino_installed() -> bool:
+    """Whether everything is here that the openvino engine needs."""
+    return all(map(importlib.util.find_spec, ("openvino_genai", "openvino_tokenizers", "nncf")))
+
+
 def choose_engine(options: EngineOptions) -> tuple[Name, str]:
     """The engine and the device: on a CPU openvino where it is installed, else pytorch.
 
@@ -45,7 +50,7 @@ def choose_engine(options: EngineOptions) -> tuple[Name, str]:
     device = "cpu" if wants_openvino and options.device == "auto" else choose_device(options.device)
     if options.name == "pytorch":
         return "pytorch", device
-    installed = all(map(importlib.util.find_spec, ("openvino_genai", "openvino_tokenizers", "nncf")))
+    installed = openvino_installed()
     if wants_openvino and device != "cpu":
         raise ConfigError(f"--engine openvino runs on the CPU: leave --device {options.device} out")
     if wants_openvino and not installed:
@@ -152,8 +157,12 @@ def _openvino(
     cache: Path,
     preparing: Callable[[], None],
 ) -> Engine:
-    from chatgpt2.engine.openvino import EXACT, FAST, OpenVinoEngine
-
+    try:
+        from chatgpt2.engine.openvino import EXACT, FAST, OpenVinoEngine
+    except ImportError as error:
+        raise EngineError(
+            f"OpenVINO is installed but does not start ({error}): take --engine pytorch"
+        ) from error
     return OpenVinoEngine(
         _converted(source, checkpoint, options, cache, preparing),
         window=checkpoint.codec.window,

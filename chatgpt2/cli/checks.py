@@ -128,8 +128,9 @@ def engines() -> Iterator[Finding]:
 
 def _openvino(codec: Codec) -> Iterator[Finding]:
     from chatgpt2.checkpoint import create_model
+    from chatgpt2.loading import openvino_installed
 
-    if importlib.util.find_spec("openvino_genai") is None:
+    if not openvino_installed():
         hint = "replies on a CPU come several times faster with it: pip install openvino-genai nncf"
         yield Finding("engine openvino", "not installed", hint=hint)
         return

@@ -135,10 +135,10 @@ async def _serving(options: Talk, say: Callable[[str], None], source: str) -> Se
 
 
 def _load(source: str, options: Talk, preparing: Callable[[], None]) -> Serving:
-    if source != options.model and options.engine.url:
+    from chatgpt2.loading import choose_engine, open_model
+
+    if source != options.model and choose_engine(options.engine)[0] == "remote":
         raise ConfigError(
             "the model is the remote server's: exchange it there, and start the chat with the new one"
         )
-    from chatgpt2.loading import open_model
-
     return open_model(source, options.engine, data_folder() / "openvino", preparing)

@@ -23,11 +23,10 @@ import openvino_genai as genai
 from openvino import Tensor
 
 from chatgpt2.engine.base import Engine, Finish, SamplingParams, Step
-from chatgpt2.engine.worker import Event, Request, Worker, checked
+from chatgpt2.engine.worker import PROMPT_TOKENS_PER_STEP, Event, Request, Worker, checked
 from chatgpt2.errors import EngineError
 
 _BLOCK = 32  # tokens in a block of the cache, on a CPU
-_PROMPT_TOKENS_PER_STEP = 512
 _TINY = 1e-6
 FAST = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "128"}
 """Activations in groups of 128 as int8, the rest in fp32: measured, that beats OpenVINO's own choice (bf16, groups of
@@ -38,7 +37,7 @@ EXACT = {
     "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
     "EXECUTION_MODE_HINT": "ACCURACY",
 }
-"""For comparing with the reference."""
+"""What fp32 weights are served with, and compared with the reference."""
 
 
 def scheduler(window: int, max_batch: int, prefix_tokens: int) -> Any:
@@ -48,7 +47,7 @@ def scheduler(window: int, max_batch: int, prefix_tokens: int) -> Any:
     # A reply owns its last block alone, whatever else is shared.
     config.num_kv_blocks = -(-max(window, prefix_tokens) // _BLOCK) + max_batch
     config.max_num_seqs = max_batch
-    config.max_num_batched_tokens = _PROMPT_TOKENS_PER_STEP
+    config.max_num_batched_tokens = PROMPT_TOKENS_PER_STEP
     config.dynamic_split_fuse = True
     return config
 

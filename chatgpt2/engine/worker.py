@@ -21,7 +21,7 @@ from chatgpt2.errors import EngineBusy, EngineError
 
 # Prompt tokens read per step before the running replies get their next token: what limits how long a
 # crowd of newcomers can hold up those who are being answered.
-_PROMPT_TOKENS_PER_STEP = 512
+PROMPT_TOKENS_PER_STEP = 512
 _BETWEEN_SECONDS = 0.005  # at the least, between two deliveries of tokens to the same event loop
 _EXIT_SECONDS = 10  # how long leaving the interpreter waits for the step in progress
 
@@ -90,7 +90,7 @@ class Worker:
     async def answer(self, prompt: list[int], params: SamplingParams, engine: object) -> AsyncGenerator[Step]:
         """Queue a request and stream its replies. Closing the iterator frees their places at once.
 
-        `engine` is only held: an engine nobody holds ends its thread, also in the middle of a reply.
+        `engine` is held until the end: one that nobody holds any more ends its thread.
         """
         request = Request(prompt, params, self._line())
         self.submit(request)
@@ -178,7 +178,7 @@ class Worker:
     def _admit(self) -> None:
         """First come, first served: a request for many replies is not overtaken while it waits for room."""
         read = 0
-        while read < _PROMPT_TOKENS_PER_STEP and (request := self._next()):
+        while read < PROMPT_TOKENS_PER_STEP and (request := self._next()):
             read += 1 + self._batch.join(request)
 
     def _next(self) -> Request | None:

@@ -96,6 +96,15 @@ async def test_a_bad_model_leaves_the_old_one_answering(home: Path) -> None:
         assert [text async for text in conversation.answer_kindly("你好")][-1] == "答1"
 
 
+@pytest.mark.parametrize(("name", "refused"), [("auto", True), ("remote", True), ("pytorch", False)])
+def test_a_remote_model_is_exchanged_on_its_server(name: str, refused: bool, home: Path) -> None:
+    engine = EngineOptions(name, url="http://127.0.0.1:9")
+    asked = talk.Talk("m", False, "default", "", engine, {})
+    with pytest.raises(ConfigError if refused else CheckpointError) as caught:
+        talk._load(str(home / "other"), asked, lambda: None)
+    assert ("remote server's" in str(caught.value)) == refused
+
+
 @pytest.mark.usefixtures("loaded")
 def test_a_model_that_is_prepared_first_says_so_on_stderr() -> None:
     result = run("--model", "fresh", "--once", "你好")
