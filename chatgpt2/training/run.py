@@ -124,5 +124,5 @@ def changed_versions(run: Run) -> str:
     """What is not as it was when the run began; empty when all is: only then it goes on exactly."""
     now = versions()
     return ", ".join(
-        f"{name} {was} (now {now[name]})" for name, was in run.versions.items() if was != now[name]
+        f"{name} {was} (now {now.get(name)})" for name, was in run.versions.items() if was != now.get(name)
     )

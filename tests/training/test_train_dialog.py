@@ -263,7 +263,7 @@ def test_a_resumed_run_tells_what_changed_since_it_began(train: Train, options: 
     train(options)
     path = options.out / "run.json"
     raw = json.loads(path.read_text())
-    raw["versions"]["torch"] = "2.0.0"
+    raw["versions"] |= {"torch": "2.0.0", "of_a_later_version": "1"}
     path.write_text(json.dumps(raw))
     _, seen = train(options, resume=True)
     assert any("torch 2.0.0" in notice for notice in seen.notices)
