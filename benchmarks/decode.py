@@ -31,7 +31,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from chatgpt2.checkpoint import quiet_transformers
 from chatgpt2.engine.base import Engine, SamplingParams, Weights
 from chatgpt2.engine.export import exported
-from chatgpt2.engine.openvino import FAST, OpenVinoEngine, scheduler
+from chatgpt2.engine.messages import Setup
+from chatgpt2.engine.openvino import OpenVinoEngine
 from chatgpt2.engine.pytorch import PyTorchEngine
 
 VOCABULARY, WINDOW = 21128, 512
@@ -93,15 +94,15 @@ def transformers_generate(model: GPT2LMHeadModel, prompts: Prompts) -> None:
     )
 
 
-def bare_pipeline(folder: Path, prompt_tokens: int) -> Contender:
+def bare_pipeline(setup: Setup) -> Contender:
     """OpenVINO GenAI driven by its own generate, with the settings of our engine."""
     import numpy as np
     import openvino_genai as genai
     from openvino import Tensor
 
-    pipeline = genai.ContinuousBatchingPipeline(
-        str(folder), scheduler_config=scheduler(WINDOW, 64, prompt_tokens), device="CPU", properties=FAST
-    )
+    from chatgpt2.engine.pipeline import load
+
+    pipeline = load(setup)
     config = genai.GenerationConfig()
     config.set_eos_token_id(0)
     config.ignore_eos = True
@@ -211,15 +212,13 @@ def contenders(
     began = time.perf_counter()
     files = exported(model, folder / size, weights=weights)
     facts: dict[str, Any] = {"export_seconds": round(time.perf_counter() - began, 1)}
-    before = psutil.Process().memory_info().rss
     engine = OpenVinoEngine(files, window=WINDOW, vocabulary=VOCABULARY, max_batch=64)
-    facts["engine_mb"] = (psutil.Process().memory_info().rss - before) >> 20
     reference = PyTorchEngine(model, max_batch=64)
     works: dict[str, Contender] = {
         "chitchat": lambda prompts: chitchat(model, prompts),
         "transformers": lambda prompts: transformers_generate(model, prompts),
         "pytorch": lambda prompts: runner.run(together(reference, prompts, Clock())),
-        "bare": bare_pipeline(files, engine.prefix_tokens),
+        "bare": bare_pipeline(engine.setup),
         "openvino": lambda prompts: runner.run(together(engine, prompts, Clock())),
     }
     if importlib.util.find_spec("ctranslate2"):
@@ -235,6 +234,7 @@ def measure(size: str, options: argparse.Namespace, folder: Path, runner: asynci
         clock = Clock()
         runner.run(together(engine, random_prompts(32), clock))
         first = runner.run(first_token(engine))
+        facts["engine_mb"] = sum(child.memory_info().rss for child in psutil.Process().children()) >> 20
     return {"tokens_per_second": speeds, "of_32_callers": clock.percentiles(), "first_token": first, **facts}
 
 

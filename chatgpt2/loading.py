@@ -22,12 +22,14 @@ from chatgpt2.device import choose_bf16, choose_device
 from chatgpt2.dialogue import Dialogue
 from chatgpt2.engine.base import Engine, EngineOptions, SamplingParams
 from chatgpt2.engine.export import exported
+from chatgpt2.engine.openvino import EXACT, FAST, OpenVinoEngine
 from chatgpt2.engine.pytorch import PyTorchEngine
 from chatgpt2.engine.remote import RemoteEngine
 from chatgpt2.errors import ConfigError, EngineError
 from chatgpt2.serving import Serving
 
 Name = Literal["openvino", "pytorch", "remote"]
+Notify = Callable[[Literal["converting", "slow"], str], None]
 
 
 def openvino_installed() -> bool:
@@ -64,12 +66,13 @@ def open_model(
     source: str | Path,
     options: EngineOptions,
     cache: Path,
-    preparing: Callable[[], None] = lambda: None,
+    notify: Notify = lambda notice, why: None,
 ) -> Serving:
     """Load a model (as `load_checkpoint` does) and serve it.
 
-    cache      where converted models go when there is no place beside the weights
-    preparing  is called before a conversion, which takes seconds
+    cache   where converted models go when there is no place beside the weights
+    notify  is called with "converting" before a conversion, which takes seconds, and with "slow" and the reason when
+            OpenVINO was not asked for by name and fails: then PyTorch serves
 
     Raises ConfigError, CheckpointError or EngineError.
     """
@@ -82,7 +85,13 @@ def open_model(
     if name == "pytorch":
         engine: Engine = _pytorch(checkpoint, device)
     else:
-        engine = _openvino(source, checkpoint, options, cache, preparing)
+        try:
+            engine = _openvino(source, checkpoint, options, cache, partial(notify, "converting", ""))
+        except EngineError as error:
+            if options.name != "auto":
+                raise
+            notify("slow", str(error))
+            engine = _pytorch(checkpoint, device)
     return _serving(engine, checkpoint.codec, checkpoint.card, checkpoint.name)
 
 
@@ -157,12 +166,6 @@ def _openvino(
     cache: Path,
     preparing: Callable[[], None],
 ) -> Engine:
-    try:
-        from chatgpt2.engine.openvino import EXACT, FAST, OpenVinoEngine
-    except ImportError as error:
-        raise EngineError(
-            f"OpenVINO is installed but does not start ({error}): take --engine pytorch"
-        ) from error
     return OpenVinoEngine(
         _converted(source, checkpoint, options, cache, preparing),
         window=checkpoint.codec.window,

@@ -41,10 +41,12 @@ def test_openvino_is_chosen_on_a_cpu_and_keeps_its_files_beside_the_weights(
     saved: Path, tmp_path: Path
 ) -> None:
     assert choose_engine(EngineOptions()) == ("openvino", "cpu")
-    calls: list[int] = []
+    calls: list[Any] = []
 
     async def talk() -> int:
-        serving = open_model(saved, EngineOptions(threads=1), tmp_path / "cache", lambda: calls.append(1))
+        serving = open_model(
+            saved, EngineOptions(threads=1), tmp_path / "cache", lambda *notice: calls.append(notice)
+        )
         engine = serving.engine
         params = SamplingParams(max_new_tokens=5, min_new_tokens=5, stop_ids=serving.codec.stop_ids)
         ids = [step.ids async for step in engine.generate([2, 5, 6, 3], params)]
@@ -56,7 +58,7 @@ def test_openvino_is_chosen_on_a_cpu_and_keeps_its_files_beside_the_weights(
     assert asyncio.run(talk()) == 10
     assert list((saved / "openvino").glob("int8-*/openvino_model.xml"))
     assert asyncio.run(talk()) == 10
-    assert len(calls) == 1
+    assert calls == [("converting", "")]
 
 
 def test_pytorch_serves_where_openvino_is_not_installed(
@@ -68,6 +70,22 @@ def test_pytorch_serves_where_openvino_is_not_installed(
     asyncio.run(engine.close())
     with pytest.raises(ConfigError, match="pip install openvino-genai"):
         choose_engine(EngineOptions("openvino"))
+
+
+@pytest.mark.skipif(not INSTALLED, reason="openvino-genai is not installed")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_pytorch_serves_where_openvino_fails_and_was_not_asked_for(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "exported", lambda *_, **__: tmp_path)  # a folder without a model
+    calls: list[Any] = []
+    engine = open_model(saved, EngineOptions(), tmp_path, lambda *notice: calls.append(notice)).engine
+    assert isinstance(engine, PyTorchEngine)
+    asyncio.run(engine.close())
+    ((notice, why),) = calls
+    assert notice == "slow" and "OpenVINO cannot load" in why
+    with pytest.raises(EngineError, match="take --engine pytorch"):
+        open_model(saved, EngineOptions("openvino"), tmp_path)
 
 
 def test_what_cannot_be_had_is_refused() -> None:

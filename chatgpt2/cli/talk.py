@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from chatgpt2.serving import Serving
     from chatgpt2.store import SessionStore
 
-_PREPARING = "（正在为这台机器准备模型，只做一次，大约十秒……）"
+_NOTICES = {
+    "converting": "（正在为这台机器准备模型，只做一次，大约十秒……）",
+    "slow": "（OpenVINO 用不了，改用 PyTorch，会慢一些。原因：{why}）",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,17 +131,17 @@ async def _serving(options: Talk, say: Callable[[str], None], source: str) -> Se
     """Load a model beside the event loop."""
     loop = asyncio.get_running_loop()
 
-    def preparing() -> None:
-        loop.call_soon_threadsafe(say, _PREPARING)
+    def notify(notice: str, why: str) -> None:
+        loop.call_soon_threadsafe(say, _NOTICES[notice].format(why=why))
 
-    return await asyncio.to_thread(_load, source, options, preparing)
+    return await asyncio.to_thread(_load, source, options, notify)
 
 
-def _load(source: str, options: Talk, preparing: Callable[[], None]) -> Serving:
+def _load(source: str, options: Talk, notify: Callable[[str, str], None]) -> Serving:
     from chatgpt2.loading import choose_engine, open_model
 
     if source != options.model and choose_engine(options.engine)[0] == "remote":
         raise ConfigError(
             "the model is the remote server's: exchange it there, and start the chat with the new one"
         )
-    return open_model(source, options.engine, data_folder() / "openvino", preparing)
+    return open_model(source, options.engine, data_folder() / "openvino", notify)

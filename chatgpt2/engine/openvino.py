@@ -1,8 +1,7 @@
-"""The `openvino` engine: OpenVINO GenAI's continuous batching on a CPU, one thread (see `worker`).
+"""The `openvino` engine: OpenVINO GenAI's continuous batching on a CPU, in a process of its own (see `pipeline`).
 
 Replies join and leave at every step. Keys and values of what was read before are found again by its ids, so the
-next turn of a conversation reads only what is new. GenAI's Python binding holds the interpreter during a step
-(2026.4): an event loop of the same process gets its turn between two steps only.
+next turn of a conversation reads only what is new.
 """
 
 from __future__ import annotations
@@ -13,21 +12,15 @@ import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-import openvino_genai as genai
-from openvino import Tensor
-
-from chatgpt2.engine.base import Engine, Finish, SamplingParams, Step
+from chatgpt2.engine.base import Engine, SamplingParams, Step
+from chatgpt2.engine.child import Child
+from chatgpt2.engine.messages import Add, Drop, Failure, Packet, Setup
 from chatgpt2.engine.worker import PROMPT_TOKENS_PER_STEP, Event, Request, Worker, checked
 from chatgpt2.errors import EngineError
 
-_BLOCK = 32  # tokens in a block of the cache, on a CPU
-_TINY = 1e-6
 FAST = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "128"}
 """Activations in groups of 128 as int8, the rest in fp32: measured, that beats OpenVINO's own choice (bf16, groups of
 32) for one reply at a time by 1.8 times, is as fast for 32, and no worse (docs/benchmarks.md)."""
@@ -40,139 +33,87 @@ EXACT = {
 """What fp32 weights are served with, and compared with the reference."""
 
 
-def scheduler(window: int, max_batch: int, prefix_tokens: int) -> Any:
-    """GenAI's SchedulerConfig for a model of `window` positions (see OpenVinoEngine)."""
-    config = genai.SchedulerConfig()
-    config.enable_prefix_caching = True
-    # A reply owns its last block alone, whatever else is shared.
-    config.num_kv_blocks = -(-max(window, prefix_tokens) // _BLOCK) + max_batch
-    config.max_num_seqs = max_batch
-    config.max_num_batched_tokens = PROMPT_TOKENS_PER_STEP
-    config.dynamic_split_fuse = True
-    return config
+class _Replies:
+    """The running batch, as `worker.Stepper` describes it; the work itself is done in the process."""
 
+    module = "chatgpt2.engine.pipeline"
 
-@dataclass(eq=False, slots=True)
-class _Reply:
-    """One reply in the making."""
-
-    request: Request
-    index: int
-    handle: Any  # a GenerationHandle
-    stops: frozenset[int]
-
-
-class _Pipeline:
-    """The running batch, as `worker.Stepper` describes it, over a ContinuousBatchingPipeline."""
-
-    def __init__(
-        self, folder: Path, window: int, max_batch: int, prefix_tokens: int, properties: dict[str, Any]
-    ) -> None:
-        self._window, self._max_batch = window, max_batch
-        self._build = partial(
-            genai.ContinuousBatchingPipeline,
-            str(folder),
-            scheduler_config=scheduler(window, max_batch, prefix_tokens),
-            device="CPU",
-            properties=properties,
-        )
-        self._replies: list[_Reply] = []
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._replies: dict[int, tuple[Request, int]] = {}
         self._next_id = 0
-        self._pipeline: Any = self._build()
+        self._child: Child | None = self._start()
+
+    def _start(self) -> Child:
+        child = Child(self.module)
+        try:
+            child.send(self._setup)
+            _heard(child)  # that it is ready
+        except EngineError:
+            child.close()
+            raise
+        return child
 
     def __len__(self) -> int:
         return len(self._replies)
 
     @property
     def room(self) -> int:
-        return self._max_batch - len(self._replies)
+        return self._setup.max_batch - len(self._replies)
 
     def requests(self) -> set[Request]:
-        return {reply.request for reply in self._replies}
+        return {request for request, _ in self._replies.values()}
 
     def join(self, request: Request) -> int:
-        if self._pipeline is None:
-            self._pipeline = self._build()
-        prompt = Tensor(np.array([request.prompt], dtype=np.int64))
-        stops = frozenset(request.params.stop_ids)
-        for index, seed in enumerate(_seeds(request.params)):
-            config = _config(request.params, self._window - len(request.prompt), seed)
-            handle = self._pipeline.add_request(self._next_id, prompt, config)
+        if self._child is not None and not self._replies and not self._child.alive:
+            self.clear()
+        if self._child is None:
+            self._child = self._start()
+        prompt, params = request.prompt, request.params
+        limit = min(params.max_new_tokens, self._setup.window - len(prompt))
+        for index, seed in enumerate(_seeds(params)):
+            self._replies[self._next_id] = request, index
+            self._child.send(Add(self._next_id, prompt, params, limit, seed))
             self._next_id += 1
-            self._replies.append(_Reply(request, index, handle, stops))
         return 0  # nothing is read before the next step, and the scheduler shares that out itself
 
     def step(self) -> list[Event]:
-        self._pipeline.step()
+        assert self._child is not None
         events: list[Event] = []
-        going: list[_Reply] = []
-        for reply in self._replies:
-            step = _read(reply)
-            if step.ids or step.finish:
-                events.append((reply.request, step))
-            if step.finish is None:
-                going.append(reply)
-        self._replies = going
+        for said in _heard(self._child):
+            if known := self._replies.get(said.reply):  # else it was dropped after the step began
+                request, index = known
+                events.append((request, Step(said.ids, said.finish, index)))
+                if said.finish:
+                    del self._replies[said.reply]
         return events
 
     def drop(self, request: Request) -> None:
-        for reply in self._replies:
-            if reply.request is request:
-                reply.handle.cancel()
-        self._replies = [reply for reply in self._replies if reply.request is not request]
-        # The next step frees what was cancelled; there is none when nobody else is being answered.
-        pipeline = None if self._replies else self._pipeline
-        while pipeline is not None and pipeline.has_non_finished_requests():
-            pipeline.step()
+        for name in [name for name, (owner, _) in self._replies.items() if owner is request]:
+            del self._replies[name]
+            if self._child is not None:
+                self._child.send(Drop(name))
 
     def clear(self) -> None:
-        """After a failed step nothing inside the pipeline can be trusted: the next request gets a new one."""
-        self._replies = []
-        self._pipeline = None
+        """After a failed step nothing in the process can be trusted: the next request gets a new one."""
+        self._replies = {}
+        if self._child is not None:
+            self._child.close()
+        self._child = None
 
 
-def _read(reply: _Reply) -> Step:
-    """The tokens that the last step gave a reply."""
-    ids: list[int] = []
-    finish: Finish | None = None
-    while reply.handle.can_read():
-        for output in reply.handle.read().values():
-            ids += output.generated_ids
-            if output.finish_reason == genai.GenerationFinishReason.STOP:
-                finish = "stop"
-            elif output.finish_reason == genai.GenerationFinishReason.LENGTH:
-                finish = "length"
-    if finish == "stop" and ids and ids[-1] in reply.stops:
-        ids.pop()
-    if finish is None and reply.handle.get_status() == genai.GenerationStatus.IGNORED:
-        raise EngineError("the cache is too small for this request")
-    return Step(ids, finish, reply.index)
+def _heard(child: Child) -> list[Any]:
+    """What the process said, unless that it failed: that is raised as EngineError."""
+    packet: Packet = child.receive()
+    if isinstance(packet, Failure):
+        raise EngineError(packet.why)
+    return packet
 
 
 def _seeds(params: SamplingParams) -> list[int]:
     """A seed for each reply: equal ones would make equal replies."""
     rng = random.Random(params.seed)
     return [rng.getrandbits(32) for _ in range(params.n)]
-
-
-def _config(params: SamplingParams, room: int, seed: int) -> Any:
-    config = genai.GenerationConfig()
-    config.max_new_tokens = min(params.max_new_tokens, room)
-    config.min_new_tokens = min(params.min_new_tokens, config.max_new_tokens)
-    # GenAI takes single precision and refuses zero, which a tiny number becomes there.
-    config.repetition_penalty = max(params.repetition_penalty, _TINY)
-    config.do_sample = params.temperature > 0
-    if config.do_sample:
-        config.temperature = max(params.temperature, _TINY)
-        config.top_p = max(params.top_p, _TINY)
-        if params.top_k:
-            config.top_k = params.top_k
-    # Without an end-of-sequence id GenAI takes the tokenizer's, and ours has none.
-    config.set_eos_token_id(min(params.stop_ids, default=0))
-    config.stop_token_ids = set(params.stop_ids or (0,))
-    config.ignore_eos = not params.stop_ids
-    config.rng_seed = seed
-    return config
 
 
 class OpenVinoEngine:
@@ -201,16 +142,22 @@ class OpenVinoEngine:
         fallback: Callable[[], Engine] | None = None,
     ) -> None:
         self._window, self._vocabulary, self._max_batch = window, vocabulary, max_batch
-        self.prefix_tokens = prefix_tokens
-        chosen = {**properties, **({} if threads is None else {"INFERENCE_NUM_THREADS": threads})}
+        self.setup = Setup(
+            folder=str(folder),
+            window=window,
+            max_batch=max_batch,
+            prefix_tokens=prefix_tokens,
+            prompt_tokens_per_step=PROMPT_TOKENS_PER_STEP,
+            properties={**properties, **({} if threads is None else {"INFERENCE_NUM_THREADS": threads})},
+        )
         try:
-            pipeline = _Pipeline(folder, window, max_batch, prefix_tokens, chosen)
-        except RuntimeError as error:
-            why = " ".join(str(error).split())[-300:]  # the reason comes last, after places in the source
+            replies = _Replies(self.setup)
+        except EngineError as error:
+            why = str(error)[-300:]  # the reason comes last, after places in the source
             raise EngineError(
                 f"OpenVINO cannot load {folder}: delete that folder, or take --engine pytorch (… {why})"
             ) from error
-        self._worker = Worker(pipeline, max_waiting)
+        self._worker = Worker(replies, max_waiting)
         self._make_fallback = fallback
         self._fallback: Engine | None = None
         self._making = threading.Lock()

@@ -142,8 +142,11 @@ class Worker:
         with self._changed:
             self._closing = True
             self._changed.notify()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(_EXIT_SECONDS)
+            thread = self._thread
+        if thread is None:  # nobody ever asked
+            self._batch.clear()
+        elif thread is not threading.current_thread():
+            thread.join(_EXIT_SECONDS)
 
     def _work(self) -> None:
         while self._wait():

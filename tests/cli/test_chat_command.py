@@ -41,11 +41,11 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[talk.Talk, Scripted]]:
     """Models that need no torch; what was loaded, in order."""
     models: list[tuple[talk.Talk, Scripted]] = []
 
-    def load(source: str, options: talk.Talk, preparing: Callable[[], None]) -> Any:
+    def load(source: str, options: talk.Talk, notify: Callable[[str, str], None]) -> Any:
         if source == "broken":
             raise CheckpointError("broken is not a model directory.")
         if source == "fresh":
-            preparing()
+            notify("converting", "")
         models.append((options, Scripted()))
         return Serving(models[-1][1], Letters(), SamplingParams(top_k=7), name="小智@1")
 

@@ -62,7 +62,7 @@ def test_a_merged_adapter_says_the_same_without_its_base(base: Path, adapter: Pa
     assert f"Next: chatgpt2 chat --model {tmp_path / 'merged'}" in result.stdout
     for folder in (base, adapter):
         folder.rename(folder.with_name(f"{folder.name}-gone"))
-    assert torch.equal(logits(tmp_path / "merged"), before)
+    assert torch.allclose(logits(tmp_path / "merged"), before, atol=1e-5)
     assert load_checkpoint(tmp_path / "merged").card == CARD
     names = {path.name for path in (tmp_path / "merged").iterdir()}
     assert {"model.safetensors", "config.json", "tokenizer.json", "chatgpt2.json"} <= names

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
 import random
+import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
@@ -12,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from callers import ENDLESS, GREEDY, WILD, engine, engine_threads, reply, steps
 from little_language import BANNED, SEP, VOCABULARY, WINDOW, prompts
@@ -19,12 +25,11 @@ from transformers import GPT2LMHeadModel
 
 from chatgpt2.engine.base import Engine, SamplingParams, Weights
 from chatgpt2.engine.export import exported
-from chatgpt2.engine.worker import Request
 from chatgpt2.errors import EngineBusy, EngineError
 
 pytest.importorskip("openvino_genai", reason="openvino-genai is not installed")
 
-from chatgpt2.engine.openvino import EXACT, FAST, OpenVinoEngine
+from chatgpt2.engine.openvino import EXACT, FAST, OpenVinoEngine, _Replies
 
 PROMPTS = prompts(12, seed=5)
 
@@ -109,7 +114,6 @@ async def test_everyone_gets_their_own_tokens_in_order_once(
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert not [r for r in results if r is not None and not isinstance(r, asyncio.CancelledError)]
     await until_idle(shared)
-    assert not shared._worker._batch._pipeline.has_non_finished_requests()  # type: ignore[attr-defined]
     assert len(engine_threads()) == 1
     await shared.close()
     assert not engine_threads()
@@ -125,53 +129,93 @@ async def test_a_cancelled_request_frees_its_place(files: Path, endless: list[li
     await narrow.close()
 
 
-class Broken:
-    """A pipeline whose steps fail."""
+def process() -> psutil.Process:
+    (child,) = psutil.Process().children()
+    return child
 
-    def __init__(self, real: Any) -> None:
-        self._real = real
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._real, name)
+async def kill(child: psutil.Process) -> None:
+    """Kill it and wait until it is dead, but leave it to its parent to learn of that."""
+    child.kill()
+    await asyncio.to_thread(os.waitid, os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
 
-    def step(self) -> None:
-        raise RuntimeError("Check failed\nat src/somewhere.cpp")
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engines made from now on have a process whose steps fail as soon as twelve long replies are asked for."""
+    monkeypatch.setattr(_Replies, "module", "fakes.failing_pipeline")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
 
 
 async def test_a_failed_step_reaches_every_caller_and_the_engine_recovers(
-    shared: OpenVinoEngine, endless: list[list[int]]
+    failing: None, files: Path, endless: list[list[int]]
 ) -> None:
-    batch: Any = shared._worker._batch
-    batch._pipeline = Broken(batch._pipeline)
+    shared = serve(files)
     results = await asyncio.gather(*(reply(shared, p, ENDLESS) for p in PROMPTS), return_exceptions=True)
-    assert all(isinstance(error, EngineError) and "Check failed" in str(error) for error in results)
-    assert await reply(shared, PROMPTS[0], ENDLESS) == endless[0]
+    assert all(isinstance(error, EngineError) and "Check failed at src" in str(error) for error in results)
+    short = replace(ENDLESS, max_new_tokens=5)
+    assert await reply(shared, PROMPTS[0], short) == endless[0][:5]
+    await shared.close()
 
 
-async def test_a_caller_who_leaves_as_the_step_fails_harms_nobody(
+async def test_a_killed_process_fails_its_replies_and_the_next_one_gets_a_new_process(
     shared: OpenVinoEngine, endless: list[list[int]]
 ) -> None:
-    batch: Any = shared._worker._batch
-    real, batch._pipeline = batch._pipeline, None  # as after a failed step
-    shared._worker._batch.drop(Request(PROMPTS[0], ENDLESS, shared._worker._line()))
-    batch._pipeline = real
+    async with aclosing(shared.generate(PROMPTS[0], ENDLESS)) as stream:
+        await anext(stream)
+        first = process()
+        first.kill()
+        with pytest.raises(EngineError, match="killed by signal 9"):
+            async for _ in stream:
+                pass
+    assert await reply(shared, PROMPTS[1], ENDLESS) == endless[1]
+    assert process().pid != first.pid
+
+
+async def test_nobody_notices_a_process_that_died_while_nobody_asked(
+    shared: OpenVinoEngine, endless: list[list[int]]
+) -> None:
+    await reply(shared, PROMPTS[0], ENDLESS)
+    await kill(process())
     assert await reply(shared, PROMPTS[0], ENDLESS) == endless[0]
 
 
-async def test_an_engine_that_cannot_recover_says_so(
-    shared: OpenVinoEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    batch: Any = shared._worker._batch
-    batch._pipeline = Broken(batch._pipeline)
+async def test_an_engine_that_cannot_recover_says_so(files: Path, tmp_path: Path) -> None:
+    moving = tmp_path / "files"
+    shutil.copytree(files, moving)
+    shared = serve(moving)
+    await kill(process())
+    shutil.rmtree(moving)
+    for _ in range(2):
+        with pytest.raises(EngineError, match="reply could not be generated: RuntimeError"):
+            await reply(shared, PROMPTS[0], GREEDY)
+    await shared.close()
 
-    def fail() -> None:
-        raise RuntimeError("no memory for a new pipeline")
 
-    monkeypatch.setattr(batch, "_build", fail)
-    with pytest.raises(EngineError, match="Check failed"):
-        await reply(shared, PROMPTS[0], GREEDY)
-    with pytest.raises(EngineError, match="no memory for a new pipeline"):
-        await reply(shared, PROMPTS[0], GREEDY)
+async def test_the_process_ends_with_its_engine(files: Path) -> None:
+    """However that ends: closed with and without having been asked, forgotten, killed."""
+    await serve(files).close()
+    used = serve(files)
+    await reply(used, PROMPTS[0], GREEDY)
+    del used
+    gc.collect()
+    async with asyncio.timeout(10):
+        while psutil.Process().children():
+            await asyncio.sleep(0.01)
+    program = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from chatgpt2.engine.openvino import OpenVinoEngine\n"
+        f"engine = OpenVinoEngine(Path({str(files)!r}), window={WINDOW}, vocabulary={VOCABULARY}, threads=1)\n"
+        "assert 'openvino' not in sys.modules  # it would hold the interpreter for milliseconds\n"
+        "import psutil\n"
+        "print(psutil.Process().children()[0].pid, flush=True)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    async with asyncio.timeout(10):
+        while psutil.pid_exists(int(said.stdout)):
+            await asyncio.sleep(0.01)
 
 
 async def test_seeds_make_replies_repeatable_and_their_absence_different(shared: OpenVinoEngine) -> None:

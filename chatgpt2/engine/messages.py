@@ -1,0 +1,56 @@
+"""What the openvino engine and its process say to each other, pickled, over a pipe each way.
+
+The engine sends a Setup and then Add and Drop as callers come and go. The process answers a Setup with an empty
+list when it is ready, and each step with a list of Said, or with a Failure, after which it ends.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from chatgpt2.engine.base import Finish, SamplingParams
+
+
+class Setup(NamedTuple):
+    """The model in `folder`, and how much of it runs at once (see OpenVinoEngine)."""
+
+    folder: str
+    window: int
+    max_batch: int
+    prefix_tokens: int
+    prompt_tokens_per_step: int
+    properties: dict[str, Any]
+
+
+class Add(NamedTuple):
+    """One more reply, of at most `limit` tokens; `reply` names it from now on."""
+
+    reply: int
+    prompt: list[int]
+    params: SamplingParams
+    limit: int
+    seed: int
+
+
+class Drop(NamedTuple):
+    """Nobody wants this reply any more."""
+
+    reply: int
+
+
+class Said(NamedTuple):
+    """The tokens that a step gave a reply."""
+
+    reply: int
+    ids: list[int]
+    finish: Finish | None
+
+
+class Failure(NamedTuple):
+    """Why the process ends."""
+
+    why: str
+
+
+Command = Add | Drop
+Packet = list[Said] | Failure

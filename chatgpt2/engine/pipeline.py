@@ -1,0 +1,195 @@
+"""The process behind the openvino engine: `python -m chatgpt2.engine.pipeline`, spoken to in `messages`.
+
+GenAI's Python binding holds the interpreter during a step (2026.4): some milliseconds, or a tenth of a second while
+long prompts are read. Here nobody else waits for the interpreter, and what crashes takes no caller along.
+It steps on without asking, so that the engine's part of the work is done while this one computes.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import pickle
+import queue
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+import openvino_genai as genai
+from openvino import Tensor
+
+from chatgpt2.engine.base import Finish
+from chatgpt2.engine.messages import Add, Command, Failure, Packet, Said, Setup
+
+_BLOCK = 32  # tokens in a block of the cache, on a CPU
+_TINY = 1e-6
+_RUNNING = genai.GenerationStatus.RUNNING
+_FINISH: dict[Any, Finish | None] = {
+    genai.GenerationFinishReason.NONE: None,
+    genai.GenerationFinishReason.STOP: "stop",
+    genai.GenerationFinishReason.LENGTH: "length",
+}
+# A small model makes a token in a millisecond, and the engine that wakes for each takes the processor from the next.
+# So tokens wait for one another, but not longer than a reader could notice; the first and last of a reply do not.
+_BETWEEN_SECONDS = 0.03
+_SWITCH_SECONDS = 0.0002  # the reading thread gets the interpreter between two steps, however short they are
+
+
+def scheduler(setup: Setup) -> Any:
+    """GenAI's SchedulerConfig."""
+    config = genai.SchedulerConfig()
+    config.enable_prefix_caching = True
+    # A reply owns its last block alone, whatever else is shared.
+    config.num_kv_blocks = -(-max(setup.window, setup.prefix_tokens) // _BLOCK) + setup.max_batch
+    config.max_num_seqs = setup.max_batch
+    config.max_num_batched_tokens = setup.prompt_tokens_per_step
+    config.dynamic_split_fuse = True
+    return config
+
+
+def load(setup: Setup) -> Any:
+    """The ContinuousBatchingPipeline."""
+    return genai.ContinuousBatchingPipeline(
+        setup.folder, scheduler_config=scheduler(setup), device="CPU", properties=setup.properties
+    )
+
+
+@dataclass(eq=False, slots=True)
+class _Reply:
+    handle: Any  # a GenerationHandle
+    stops: frozenset[int]
+    begun: bool = False
+
+    def turned(self) -> bool:
+        """Whether the step gave the first token or the last."""
+        status = self.handle.get_status()
+        if status == _RUNNING and (self.begun or not self.handle.can_read()):
+            return False
+        if status == genai.GenerationStatus.IGNORED:
+            raise RuntimeError("the cache is too small for this request")
+        self.begun = True
+        return True
+
+    def read(self, name: int) -> Said | None:
+        """The tokens since the last time; None when there are none."""
+        ids: list[int] = []
+        finish: Finish | None = None
+        while self.handle.can_read():
+            for output in self.handle.read().values():
+                ids += output.generated_ids
+                finish = _FINISH[output.finish_reason]
+        if finish == "stop" and ids and ids[-1] in self.stops:
+            ids.pop()
+        return Said(name, ids, finish) if ids or finish else None
+
+
+class Replies:
+    """The replies in the making."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.pipeline = load(setup)
+        self._replies: dict[int, _Reply] = {}
+
+    @property
+    def idle(self) -> bool:
+        return not self._replies
+
+    def do(self, command: Command) -> None:
+        """Take a reply in or let go of it."""
+        if isinstance(command, Add):
+            prompt = Tensor(np.array([command.prompt], dtype=np.int64))
+            handle = self.pipeline.add_request(command.reply, prompt, _config(command))
+            self._replies[command.reply] = _Reply(handle, frozenset(command.params.stop_ids))
+        elif reply := self._replies.pop(command.reply, None):  # it may have ended in the meantime
+            reply.handle.cancel()
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """The next step frees what was cancelled; there is none when nobody else is being answered."""
+        while not self._replies and self.pipeline.has_non_finished_requests():
+            self.pipeline.step()
+
+    def step(self) -> bool:
+        """A token for all replies; whether any of them began or ended. Raises RuntimeError."""
+        self.pipeline.step()
+        return sum(reply.turned() for reply in self._replies.values()) > 0
+
+    def said(self) -> list[Said]:
+        """The tokens that nobody took yet. Reading costs, so it is not done at every step."""
+        said = [each for name, reply in self._replies.items() if (each := reply.read(name))]
+        for each in said:
+            if each.finish:
+                del self._replies[each.reply]
+        return said
+
+
+def _config(command: Add) -> Any:
+    params, config = command.params, genai.GenerationConfig()
+    config.max_new_tokens = command.limit
+    config.min_new_tokens = min(params.min_new_tokens, command.limit)
+    # GenAI takes single precision and refuses zero, which a tiny number becomes there.
+    config.repetition_penalty = max(params.repetition_penalty, _TINY)
+    config.do_sample = params.temperature > 0
+    if config.do_sample:
+        config.temperature = max(params.temperature, _TINY)
+        config.top_p = max(params.top_p, _TINY)
+        if params.top_k:
+            config.top_k = params.top_k
+    # Without an end-of-sequence id GenAI takes the tokenizer's, and ours has none.
+    config.set_eos_token_id(min(params.stop_ids, default=0))
+    config.stop_token_ids = set(params.stop_ids or (0,))
+    config.ignore_eos = not params.stop_ids
+    config.rng_seed = command.seed
+    return config
+
+
+def serve(commands: BinaryIO, packets: BinaryIO) -> None:
+    """Answer commands until there are no more, which ends the process. Raises RuntimeError."""
+    replies = Replies(pickle.load(commands))
+    inbox: queue.SimpleQueue[Command] = queue.SimpleQueue()
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    threading.Thread(target=_listen, args=(commands, inbox), daemon=True).start()
+    _send(packets, [])
+    sent = -math.inf
+    while True:
+        while replies.idle or not inbox.empty():
+            replies.do(inbox.get())
+        turned, now = replies.step(), time.monotonic()
+        if turned or now - sent >= _BETWEEN_SECONDS:
+            _send(packets, replies.said())
+            sent = now
+
+
+def _listen(commands: BinaryIO, inbox: queue.SimpleQueue[Command]) -> None:
+    """A thread of its own, so that the engine never waits for this process to read."""
+    try:
+        while True:
+            inbox.put(pickle.load(commands))
+    except (EOFError, pickle.UnpicklingError):  # the engine is gone, perhaps in the middle of a word
+        os._exit(0)
+
+
+def _send(packets: BinaryIO, packet: Packet) -> None:
+    pickle.dump(packet, packets)
+    packets.flush()
+
+
+def main() -> None:
+    """Serve the engine that started this process."""
+    # Libraries that print must not print into the conversation.
+    packets = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    try:
+        serve(sys.stdin.buffer, packets)
+    except BrokenPipeError:  # the engine is gone
+        os._exit(0)
+    except Exception as error:  # whatever it is, the callers are told
+        _send(packets, Failure(f"{type(error).__name__}: {' '.join(str(error).split())}"))
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

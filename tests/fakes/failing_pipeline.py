@@ -1,0 +1,34 @@
+"""The openvino engine's process with a step that fails as soon as twelve long replies are in the making.
+
+Until then it makes none of them, so that a test knows who is there when it happens. Short replies are made.
+"""
+
+from __future__ import annotations
+
+import time
+
+from chatgpt2.engine import pipeline
+from chatgpt2.engine.messages import Add, Command
+
+SHORT = 5
+
+
+class Failing(pipeline.Replies):
+    long = 0
+
+    def do(self, command: Command) -> None:
+        self.long += isinstance(command, Add) and command.limit > SHORT
+        super().do(command)
+
+    def step(self) -> bool:
+        if not self.long:
+            return super().step()
+        if self.long < 12:
+            time.sleep(0.001)
+            return False
+        raise RuntimeError("Check failed\nat src/somewhere.cpp")
+
+
+if __name__ == "__main__":
+    pipeline.Replies = Failing  # type: ignore[misc]
+    pipeline.main()
