@@ -6,14 +6,16 @@ so that a step works on a plain slice: the last row moves into the place of one 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from chatgpt2.engine.base import Finish, SamplingParams, Step
 from chatgpt2.engine.gpt2 import Cache, Gpt2
+from chatgpt2.engine.graphs import Graphs, recorder
 from chatgpt2.engine.prefixes import Prefixes
 from chatgpt2.engine.sampling import Columns, completes_ngram, forbid, penalise, sample
 from chatgpt2.engine.worker import Event, Request
@@ -67,8 +69,16 @@ class Batch:
         self._banned = torch.tensor(sorted(set(banned_ids)), dtype=torch.long, device=model.device)
         self._rows: list[Reply] = []
         self._columns: Columns | None = None  # laid out again whenever a row comes, goes or moves
-        self._cache: Cache = model.new_cache(pad_id)
         self._prefixes = Prefixes(prefix_tokens)
+        self._start()
+
+    def _start(self) -> None:
+        """An empty cache, and the way from it to logits."""
+        self._cache: Cache = self._model.new_cache(self._pad_id)
+        self._next_logits: Callable[[list[int]], Tensor] = partial(self._model.next_logits, self._cache)
+        if record := recorder(self._model.device):
+            self._cache.reserve(self._max_rows, self._model.window)
+            self._next_logits = Graphs(self._model, self._cache, record).next_logits
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -114,7 +124,7 @@ class Batch:
     def step(self) -> list[Event]:
         """One more token for every reply. Finished replies have left when it returns."""
         counts = [reply.count for reply in self._rows]
-        tokens = self._choose(self._model.next_logits(self._cache, counts), max(counts)).tolist()
+        tokens = self._choose(self._next_logits(counts), max(counts)).tolist()
         finishes = [reply.take(token) for reply, token in zip(self._rows, tokens, strict=True)]
         events = [
             (reply.request, Step([] if finish == "stop" else [token], finish, reply.index))
@@ -173,8 +183,8 @@ class Batch:
         """Forget everything, as after a failed step: its keys and values may be half written."""
         self._rows.clear()
         self._columns = None
-        self._cache = self._model.new_cache(self._pad_id)
         self._prefixes.clear()
+        self._start()
 
 
 def _replies(request: Request, model: Gpt2) -> list[Reply]:

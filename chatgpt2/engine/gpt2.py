@@ -145,21 +145,30 @@ class Gpt2:
 
     def read(self, cache: Cache, row: int, start: int, end: int) -> None:
         """Fill the keys and values of one row for its ids from `start` to `end`."""
-        self._run(cache, cache.ids[row : row + 1, start:end], [start], row)
+        places = torch.arange(start, end, device=self.device).unsqueeze(0)
+        self._run(cache, cache.ids[row : row + 1, start:end], places, end, row)
 
     def next_logits(self, cache: Cache, counts: Sequence[int]) -> Tensor:
         """Let row i read the last of its `counts[i]` ids; float32 logits [rows, vocabulary] of the next."""
-        starts = [count - 1 for count in counts]
-        last = torch.tensor(starts, device=self.device).unsqueeze(1)  # [rows, 1]
-        hidden = self._run(cache, cache.ids[: len(counts)].gather(1, last), starts, 0)
+        places = torch.tensor([count - 1 for count in counts], device=self.device).unsqueeze(1)
+        return self.logits_at(cache, places, max(counts), masked=min(counts) < max(counts))
+
+    def logits_at(self, cache: Cache, places: Tensor, longest: int, masked: bool = True) -> Tensor:
+        """Let each of the first rows read its id at `places` [rows, 1], all of them below `longest`.
+
+        Nothing here depends on the values in `places`, so that the work can be recorded. Without `masked` all of
+        them must be `longest` - 1.
+        """
+        ids = cache.ids[: len(places)].gather(1, places)
+        hidden = self._run(cache, ids, places, longest, 0, masked)
         return (hidden[:, -1] @ self._head.t()).float()
 
-    def _run(self, cache: Cache, ids: Tensor, starts: list[int], first_row: int) -> Tensor:
-        """Read `ids` [rows, new] into the rows from `first_row` on; hidden states [rows, new, embedding]."""
-        rows, new = ids.shape
-        longest = max(starts) + new
-        places = torch.tensor(starts, device=ids.device).unsqueeze(1) + torch.arange(new, device=ids.device)
-        mask = _mask(places, longest, starts, self._tokens.dtype)
+    def _run(
+        self, cache: Cache, ids: Tensor, places: Tensor, longest: int, first_row: int, masked: bool = True
+    ) -> Tensor:
+        """Read `ids` [rows, new] into `places` of the rows from `first_row` on; hidden [rows, new, embedding]."""
+        rows = len(ids)
+        mask = _mask(places, longest, self._tokens.dtype) if masked else None
         where = torch.arange(first_row, first_row + rows, device=ids.device).unsqueeze(1)  # [rows, 1]
         hidden = functional.embedding(ids, self._tokens) + functional.embedding(places, self._places)
         for index, block in enumerate(self._blocks):
@@ -202,10 +211,8 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.addmm(bias, x.reshape(-1, x.shape[-1]), weight).view(*x.shape[:-1], -1)
 
 
-def _mask(places: Tensor, longest: int, starts: list[int], dtype: torch.dtype) -> Tensor | None:
-    """[rows, 1, new, longest]: 0 where a new token may look, -inf where not. None: it may look everywhere."""
-    if places.shape[1] == 1 and min(starts) == longest - 1:
-        return None
+def _mask(places: Tensor, longest: int, dtype: torch.dtype) -> Tensor:
+    """[rows, 1, new, longest]: 0 where a new token may look, -inf where not."""
     allowed = torch.arange(longest, device=places.device) <= places.unsqueeze(-1)  # [rows, new, longest]
     mask = torch.zeros(allowed.shape, dtype=dtype, device=places.device)
     return mask.masked_fill_(~allowed, -torch.inf).unsqueeze(1)
