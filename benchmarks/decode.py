@@ -195,7 +195,7 @@ def race(works: dict[str, Contender], callers: int, rounds: int) -> dict[str, fl
     seconds: dict[str, list[float]] = {name: [] for name in runners}
     for lap in range(rounds + 1):
         for name, work in runners.items():
-            laps = 4 if callers == 1 and name != "chitchat" else 1  # one short reply is too little to time
+            laps = 8 if callers == 1 and name != "chitchat" else 1  # one short reply is too little to time
             todo = [random_prompts(callers) for _ in range(laps)]
             began = time.perf_counter()
             for prompts in todo:

@@ -69,7 +69,7 @@ class ChatService:
         model: str | None = None,
     ) -> None:
         self._store = store
-        self._models = Exchangeable(
+        self.models = Exchangeable(
             Serving(engine, codec, defaults or SamplingParams(), tuple(opening), model)
         )
         self._overrides = dict(overrides or {})
@@ -86,7 +86,7 @@ class ChatService:
 
     async def close(self) -> None:
         """Close the engine; running replies end with an error."""
-        await self._models.current.engine.close()
+        await self.models.current.engine.close()
 
     async def stream(
         self, session: SessionKey, text: str, message_id: str | None = None, user: str | None = None
@@ -119,7 +119,7 @@ class ChatService:
         Raises ConfigError, and changes nothing, when the settings in force do not fit the new model.
         """
         serving.room(replace(serving.defaults, **self._overrides))
-        await self._models.exchange(serving)
+        await self.models.exchange(serving)
 
     async def reply(
         self, session: SessionKey, text: str, message_id: str | None = None, user: str | None = None
@@ -159,7 +159,7 @@ class ChatService:
 
     async def sampling(self, session: SessionKey) -> SamplingParams:
         """How replies in this session are chosen."""
-        return await self._sampling(self._models.current, session)
+        return await self._sampling(self.models.current, session)
 
     async def _sampling(self, serving: Serving, session: SessionKey) -> SamplingParams:
         own = {key: value for key, value in (await self._store.settings(session)).items() if key in SETTINGS}
@@ -181,7 +181,7 @@ class ChatService:
         self, session: SessionKey, dialogue: Dialogue, reply: _Reply, again: bool = False
     ) -> AsyncGenerator[str]:
         """Yield the growing text and leave the whole in `reply`; a blank reply is generated again."""
-        async with self._models.lease() as serving:
+        async with self.models.lease() as serving:
             reply.model = serving.name
             params = await self._sampling(serving, session)
             params = replace(params, stop_ids=params.stop_ids or serving.codec.stop_ids, n=1)
@@ -197,7 +197,7 @@ class ChatService:
 
     def _check(self, settings: Mapping[str, Any]) -> None:
         checked: dict[str, Any] = {key: _number(_known(key), settings[key]) for key in settings}
-        serving = self._models.current
+        serving = self.models.current
         serving.room(replace(serving.defaults, **checked))
 
     def _lock(self, session: SessionKey) -> asyncio.Lock:

@@ -226,8 +226,7 @@ class Codec:
         turns = [[*ids[a:b].tolist(), self.sep_id] for a, b in pairwise(offsets)]
         said = turns[len(opening) :]
         prompt = [self.cls_id, *chain.from_iterable(turns[: len(opening)])]
-        left = room - len(prompt)
-        if left < 2:
+        if (left := room - len(prompt)) < 2:
             raise ConfigError(
                 f"a prompt of {room} tokens has no room for a message after its opening of {len(prompt)}; "
                 "lower the length of replies or shorten the opening"
@@ -235,21 +234,22 @@ class Codec:
         first = _first_kept([turn.role for turn in dialogue.turns], list(map(len, said)), left)
         return prompt + list(chain.from_iterable(said[first:]))[-left:]
 
-    # ids → text
+    def begin(self, text: str) -> list[int]:
+        """[CLS] and the text: a turn that is to be continued, not answered."""
+        return [self.cls_id, *self.encode_texts([text])[0].tolist()]
 
     def text(self, ids: Iterable[int]) -> Iterator[str]:
         """The text of `ids` as they come, in whole characters and words; special tokens are passed over."""
-        decoder = self.decoder()
+        decoder = Decoder(self._pieces)
         yield from filter(None, (decoder.push((token,)) for token in ids))
-        if part := decoder.finish():
-            yield part
+        yield from filter(None, (decoder.finish(),))
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return "".join(self.text(ids))
 
     def decoder(self) -> Decoder:
         """`text` for those who have the ids a few at a time."""
         return Decoder(self._pieces)
-
-    def decode(self, ids: Iterable[int]) -> str:
-        return "".join(self.text(ids))
 
     @cached_property
     def _pieces(self) -> list[Piece | None]:

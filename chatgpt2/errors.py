@@ -43,6 +43,10 @@ class EngineError(ChatGPT2Error):
     """A reply cannot be generated."""
 
 
+class PromptError(EngineError):
+    """What was asked cannot be answered by this model, now or later: too long, or not in its vocabulary."""
+
+
 class EngineBusy(EngineError):
     """More requests are waiting than the engine takes: try again later."""
 

@@ -48,6 +48,7 @@ DOORS = {
     "accelerate": {"training"},
     "alembic": {"store", "migrations"},
     "click": {"cli"},
+    "fastapi": {"server"},
     "httpx": {"engine"},
     "huggingface_hub": {"checkpoint"},
     "matplotlib": {"training"},
@@ -73,10 +74,13 @@ DOORS = {
     "safetensors": {"checkpoint"},
     "regex": {"spelling", "vocabulary", "wordpiece"},
     "rich": {"cli", "engine"},
+    "pydantic": {"server"},
     "sqlalchemy": {"store", "migrations"},
+    "starlette": {"server"},
     "tokenizers": {"wordpiece"},
     "torch": {"device", "checkpoint", "batches", "engine", "loading", "training", "cli"},
     "transformers": {"codec", "checkpoint", "engine", "training", "cli"},
+    "uvicorn": {"server"},
 }
 
 LONGEST_FILE, LONGEST_FUNCTION = 300, 40

@@ -1,7 +1,7 @@
 """What the openvino engine and its process say to each other, pickled, over a pipe each way.
 
-The engine sends a Setup and then Add and Drop as callers come and go. The process answers a Setup with an empty
-list when it is ready, and each step with a list of Said, or with a Failure, after which it ends.
+The engine sends a Setup and then lists of Add and Drop as callers come and go. The process answers a Setup with an
+empty list when it is ready, and steps with lists of Said, or with a Failure, after which it ends.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from chatgpt2.engine.base import Engine, SamplingParams, Step
 from chatgpt2.engine.child import Child
-from chatgpt2.engine.messages import Add, Drop, Failure, Packet, Setup
+from chatgpt2.engine.messages import Add, Command, Drop, Failure, Packet, Setup
 from chatgpt2.engine.worker import PROMPT_TOKENS_PER_STEP, Event, Request, Worker, checked
 from chatgpt2.errors import EngineError
 
@@ -42,6 +42,7 @@ class _Replies:
         self._setup = setup
         self._replies: dict[int, tuple[Request, int]] = {}
         self._next_id = 0
+        self._outbox: list[Command] = []  # sent together, so that they begin together
         self._child: Child | None = self._start()
 
     def _start(self) -> Child:
@@ -73,12 +74,13 @@ class _Replies:
         limit = min(params.max_new_tokens, self._setup.window - len(prompt))
         for index, seed in enumerate(_seeds(params)):
             self._replies[self._next_id] = request, index
-            self._child.send(Add(self._next_id, prompt, params, limit, seed))
+            self._outbox.append(Add(self._next_id, prompt, params, limit, seed))
             self._next_id += 1
         return 0  # nothing is read before the next step, and the scheduler shares that out itself
 
     def step(self) -> list[Event]:
         assert self._child is not None
+        self._send()
         events: list[Event] = []
         for said in _heard(self._child):
             if known := self._replies.get(said.reply):  # else it was dropped after the step began
@@ -91,12 +93,18 @@ class _Replies:
     def drop(self, request: Request) -> None:
         for name in [name for name, (owner, _) in self._replies.items() if owner is request]:
             del self._replies[name]
-            if self._child is not None:
-                self._child.send(Drop(name))
+            self._outbox.append(Drop(name))
+        if not self._replies:  # else the next step sends
+            self._send()
+
+    def _send(self) -> None:
+        commands, self._outbox = self._outbox, []
+        if commands and self._child is not None:
+            self._child.send(commands)
 
     def clear(self) -> None:
         """After a failed step nothing in the process can be trusted: the next request gets a new one."""
-        self._replies = {}
+        self._replies, self._outbox = {}, []
         if self._child is not None:
             self._child.close()
         self._child = None

@@ -149,21 +149,22 @@ def _config(command: Add) -> Any:
 def serve(commands: BinaryIO, packets: BinaryIO) -> None:
     """Answer commands until there are no more, which ends the process. Raises RuntimeError."""
     replies = Replies(pickle.load(commands))
-    inbox: queue.SimpleQueue[Command] = queue.SimpleQueue()
+    inbox: queue.SimpleQueue[list[Command]] = queue.SimpleQueue()
     sys.setswitchinterval(_SWITCH_SECONDS)
     threading.Thread(target=_listen, args=(commands, inbox), daemon=True).start()
     _send(packets, [])
     sent = -math.inf
     while True:
         while replies.idle or not inbox.empty():
-            replies.do(inbox.get())
+            for command in inbox.get():
+                replies.do(command)
         turned, now = replies.step(), time.monotonic()
         if turned or now - sent >= _BETWEEN_SECONDS:
             _send(packets, replies.said())
             sent = now
 
 
-def _listen(commands: BinaryIO, inbox: queue.SimpleQueue[Command]) -> None:
+def _listen(commands: BinaryIO, inbox: queue.SimpleQueue[list[Command]]) -> None:
     """A thread of its own, so that the engine never waits for this process to read."""
     try:
         while True:

@@ -17,7 +17,7 @@ from typing import Protocol
 from weakref import WeakValueDictionary
 
 from chatgpt2.engine.base import SamplingParams, Step
-from chatgpt2.errors import EngineBusy, EngineError
+from chatgpt2.errors import EngineBusy, EngineError, PromptError
 
 # Prompt tokens read per step before the running replies get their next token: what limits how long a
 # crowd of newcomers can hold up those who are being answered.
@@ -271,21 +271,21 @@ def checked(
 ) -> list[int]:
     """The prompt, if it can be answered. A bad id must not reach the batch: it would fail everyone.
 
-    Raises EngineError for an empty prompt, one that leaves no room in `window`, an id outside `vocabulary`,
+    Raises PromptError for an empty prompt, one that leaves no room in `window`, an id outside `vocabulary`,
     and for more replies than `max_batch`.
     """
     prompt = [int(i) for i in prompt_ids]
     if not prompt:
-        raise EngineError("the prompt is empty: at least one token is needed")
+        raise PromptError("the prompt is empty: at least one token is needed")
     if len(prompt) >= window:
-        raise EngineError(
+        raise PromptError(
             f"the prompt has {len(prompt)} tokens, but the model's window has {window} "
             f"and must hold the reply too: at most {window - 1} are possible"
         )
     if wrong := [i for i in prompt if not 0 <= i < vocabulary]:
-        raise EngineError(f"id {wrong[0]} of the prompt is outside the model's vocabulary of {vocabulary}")
+        raise PromptError(f"id {wrong[0]} of the prompt is outside the model's vocabulary of {vocabulary}")
     if params.n > max_batch:
-        raise EngineError(
+        raise PromptError(
             f"{params.n} replies were asked for, but the engine makes at most {max_batch} at once"
         )
     return prompt

@@ -56,6 +56,11 @@ class SessionStore:
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
 
+    async def ping(self) -> None:
+        """Raises StoreError when the database does not answer."""
+        async with self._read() as db:
+            await db.execute(select(1))
+
     async def load(self, key: SessionKey) -> Dialogue:
         """The conversation as it stands; empty for a session that nobody has spoken in."""
         chosen = (

@@ -19,6 +19,9 @@ class Letters:
         texts = [turn.text for turn in (*opening, *dialogue.turns)]
         return [ord(letter) for letter in "|".join(texts)][-room:]
 
+    def begin(self, text: str) -> list[int]:
+        return [ord(letter) for letter in text]
+
     def decoder(self) -> Letters:
         return self
 

@@ -1,0 +1,95 @@
+"""`chatgpt2 serve`: the model as a service."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Sequence
+
+import click
+
+from chatgpt2.cli.home import data_folder, default_database_url
+from chatgpt2.cli.options import chosen_model, serving_options
+from chatgpt2.engine.base import EngineOptions
+from chatgpt2.errors import ConfigError
+
+_CONVERTING = "Preparing the model for this machine, once, for about ten seconds …"
+
+
+@click.command("serve")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any free one."
+)
+@click.option(
+    "--open-to-everyone",
+    is_flag=True,
+    help="Needed for any --host but this machine's own: whoever reaches it may use the model and is not asked "
+    "for a key.",
+)
+@click.option(
+    "--grace",
+    type=click.IntRange(0),
+    default=30,
+    show_default=True,
+    help="Seconds that running replies have at the end.",
+)
+@serving_options
+def serve(
+    host: str,
+    port: int,
+    open_to_everyone: bool,
+    grace: int,
+    model: str | None,
+    database: str | None,
+    engine: EngineOptions,
+) -> None:
+    """Serve a trained model over HTTP, to clients of the OpenAI API.
+
+    Base URL for clients: http://HOST:PORT/v1, with any API key. Ctrl-C lets running replies end.
+    """
+    local = _is_local(host)
+    if not local and not open_to_everyone:
+        raise ConfigError(
+            f"--host {host} would let others than this machine in: add --open-to-everyone if that is meant"
+        )
+    from chatgpt2.server.app import LOOPBACK
+    from chatgpt2.server.running import listen
+
+    path, latest = chosen_model(model)
+    names = LOOPBACK if local else ("*",)
+    with listen(host, port) as bound:
+        click.echo(f"Loading {path}{' (the latest model)' if latest else ''} …", err=True)
+        asyncio.run(_serve(path, database or default_database_url(), engine, bound, names, grace))
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+async def _serve(
+    path: str, database: str, engine: EngineOptions, bound: socket.socket, names: Sequence[str], grace: int
+) -> None:
+    from chatgpt2.chat import ChatService
+    from chatgpt2.loading import open_model
+    from chatgpt2.server.app import create_app
+    from chatgpt2.server.running import address, running
+    from chatgpt2.store import SessionStore
+
+    async with await SessionStore.open(database) as store:
+        serving = await asyncio.to_thread(open_model, path, engine, data_folder() / "openvino", _notify)
+        service = ChatService.of(serving, store)
+        try:
+            async with running(create_app(service, store, names), bound, grace) as ended:
+                click.echo(f"Serving {path} on {address(bound)}", err=True)
+                await ended
+        finally:
+            await service.close()
+
+
+def _notify(notice: str, why: str) -> None:
+    click.echo(_CONVERTING if notice == "converting" else f"OpenVINO fails, PyTorch serves: {why}", err=True)

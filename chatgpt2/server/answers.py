@@ -1,0 +1,112 @@
+"""How replies are written down for clients of the OpenAI API: as one object, or as server-sent events."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from fastapi.responses import JSONResponse
+
+from chatgpt2.engine.base import SamplingParams
+from chatgpt2.errors import ChatGPT2Error
+from chatgpt2.server.faults import body, fault_of
+from chatgpt2.server.generating import Piece
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A request that is understood: what the engine is asked, and how the answer is written."""
+
+    kind: str  # "chat.completion" or "text_completion"
+    model: str
+    prompt: list[int]
+    params: SamplingParams
+    stops: list[str]
+    usage_last: bool = False
+    with_ids: bool = False
+
+
+async def whole(job: Job, pieces: AsyncGenerator[Piece]) -> JSONResponse:
+    texts = [""] * job.params.n
+    ids: list[list[int]] = [[] for _ in texts]
+    finishes: list[str | None] = [None] * job.params.n
+    async for piece in pieces:
+        texts[piece.index] += piece.text
+        ids[piece.index] += piece.ids
+        finishes[piece.index] = piece.finish
+    choices = []
+    for index, text in enumerate(texts):
+        choice: dict[str, Any] = {"index": index, "finish_reason": finishes[index], "logprobs": None}
+        if job.kind == "chat.completion":
+            choice["message"] = {"role": "assistant", "content": text, "refusal": None}
+        else:
+            choice["text"] = text
+        if job.with_ids:
+            choice |= {"token_ids": ids[index], "prompt_token_ids": job.prompt}
+        choices.append(choice)
+    said = {"choices": choices, "usage": _usage(job, sum(map(len, ids)))}
+    return JSONResponse(_head(job, job.kind) | said)
+
+
+def _head(job: Job, kind: str) -> dict[str, Any]:
+    prefix = "chatcmpl" if kind.startswith("chat") else "cmpl"
+    return {
+        "id": f"{prefix}-{uuid4().hex}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": job.model,
+    }
+
+
+def _usage(job: Job, completion: int) -> dict[str, int]:
+    prompt = len(job.prompt)
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+    }
+
+
+async def events(
+    job: Job, first: Piece, pieces: AsyncGenerator[Piece], stack: AsyncExitStack
+) -> AsyncIterator[str]:
+    """Server-sent events: the pieces, the usage if asked for, and [DONE]."""
+    async with stack:
+        chat = job.kind == "chat.completion"
+        head = _head(job, "chat.completion.chunk" if chat else job.kind)
+        written: set[int] = set()
+        tokens = len(first.ids)
+        yield _event(head | {"choices": [_choice(job, first, written)]})
+        try:
+            async for piece in pieces:
+                tokens += len(piece.ids)
+                if piece.text or piece.finish or job.with_ids:
+                    yield _event(head | {"choices": [_choice(job, piece, written)]})
+        except ChatGPT2Error as error:  # too late for a status
+            yield _event(body(fault_of(error)))
+            return
+        if job.usage_last:
+            yield _event(head | {"choices": [], "usage": _usage(job, tokens)})
+        yield "data: [DONE]\n\n"
+
+
+def _choice(job: Job, piece: Piece, written: set[int]) -> dict[str, Any]:
+    choice: dict[str, Any] = {"index": piece.index, "finish_reason": piece.finish, "logprobs": None}
+    if job.kind == "chat.completion":
+        role = {} if piece.index in written else {"role": "assistant"}
+        written.add(piece.index)
+        choice["delta"] = {**role, "content": piece.text}
+    else:
+        choice["text"] = piece.text
+    if job.with_ids:
+        choice["token_ids"] = piece.ids
+    return choice
+
+
+def _event(data: dict[str, Any]) -> str:
+    return f"data: {json.dumps(data, ensure_ascii=False)}\n\n"

@@ -1,0 +1,42 @@
+"""The application: routes, health, and what is let in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from chatgpt2 import __version__
+from chatgpt2.chat import ChatService
+from chatgpt2.errors import StoreError
+from chatgpt2.server import completions, faults
+from chatgpt2.store import SessionStore
+
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+def create_app(service: ChatService, store: SessionStore, hosts: Sequence[str] = ("*",)) -> FastAPI:
+    """The service over HTTP. `hosts`: names that requests may give as the server's; others are refused, so that
+    a page elsewhere cannot reach a loopback server by giving its own name the loopback address."""
+    app = FastAPI(title="chatgpt2", version=__version__, docs_url=None, redoc_url=None)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
+    faults.install(app)
+    app.include_router(completions.routes(service.models))
+
+    @app.get("/healthz", tags=["health"])
+    async def healthz() -> dict[str, str]:
+        """The process runs."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", tags=["health"])
+    async def readyz() -> JSONResponse:
+        """Model and database answer."""
+        try:
+            await store.ping()
+        except StoreError as error:
+            return JSONResponse({"status": "unready", "database": str(error)}, 503)
+        return JSONResponse({"status": "ok", "model": completions.name_of(service.models.current)})
+
+    return app

@@ -1,0 +1,164 @@
+"""The OpenAI-compatible endpoints: models, chat completions, completions."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response, StreamingResponse
+
+from chatgpt2.dialogue import Dialogue
+from chatgpt2.engine.base import SamplingParams
+from chatgpt2.server.answers import Job, events, whole
+from chatgpt2.server.faults import Fault
+from chatgpt2.server.generating import generate
+from chatgpt2.server.requests import ChatRequest, CompletionRequest, Message, Sampled
+from chatgpt2.serving import Exchangeable, Serving
+
+_CLIENT_CLOSED = 499  # nginx's number for a client that left; nobody reads it
+
+
+def name_of(serving: Serving) -> str:
+    """What clients call the model: its name without the fingerprint of its training."""
+    return (serving.name or "chatgpt2").split("@")[0]
+
+
+def routes(models: Exchangeable) -> APIRouter:
+    """The endpoints under /v1, served by the model that answers at the time."""
+    router = APIRouter(prefix="/v1", tags=["OpenAI"])
+    began = int(time.time())
+
+    def card(serving: Serving) -> dict[str, Any]:
+        return {"id": name_of(serving), "object": "model", "created": began, "owned_by": "chatgpt2"}
+
+    @router.get("/models")
+    async def list_models() -> dict[str, Any]:
+        """The model that is served."""
+        return {"object": "list", "data": [card(models.current)]}
+
+    @router.get("/models/{model:path}")
+    async def read_model(model: str) -> dict[str, Any]:
+        """The model, if it is served under this name."""
+        _check_name(models.current, model)
+        return card(models.current)
+
+    @router.post("/chat/completions", response_model=None)
+    async def chat_completions(asked: ChatRequest, request: Request) -> Response:
+        """The assistant's next message."""
+        return await _respond(models, asked, request, _chat_job)
+
+    @router.post("/completions", response_model=None)
+    async def completions(asked: CompletionRequest, request: Request) -> Response:
+        """How a text, or a row of token ids, goes on."""
+        return await _respond(models, asked, request, _completion_job)
+
+    return router
+
+
+def _check_name(serving: Serving, model: str) -> None:
+    if model not in (name_of(serving), serving.name):
+        raise Fault(
+            404,
+            f"The model {model!r} is not served here: it is {name_of(serving)!r}.",
+            "model_not_found",
+            "model",
+        )
+
+
+def _params(asked: Sampled, serving: Serving, limit: int | None) -> SamplingParams:
+    """The settings of a request over those of the model. More tokens than half the window would leave no history."""
+    given = asked.model_dump(
+        include={"temperature", "top_p", "repetition_penalty", "seed", "n"}, exclude_none=True
+    )
+    if asked.top_k is not None:
+        given["top_k"] = max(asked.top_k, 0)  # vLLM: -1 keeps all
+    defaults = serving.defaults
+    most = min(limit or defaults.max_new_tokens, max(1, serving.codec.window // 2))
+    least = min(asked.min_tokens if asked.min_tokens is not None else defaults.min_new_tokens, most)
+    return replace(
+        defaults,
+        **given,
+        max_new_tokens=most,
+        min_new_tokens=least,
+        stop_ids=defaults.stop_ids or serving.codec.stop_ids,
+    )
+
+
+def _chat_job(asked: ChatRequest, serving: Serving) -> Job:
+    params = _params(asked, serving, asked.max_completion_tokens or asked.max_tokens)
+    prompt = serving.codec.prompt(_dialogue(asked.messages), serving.room(params), serving.opening)
+    usage = bool(asked.stream_options and asked.stream_options.include_usage)
+    return Job("chat.completion", name_of(serving), prompt, params, asked.stops, usage)
+
+
+def _dialogue(messages: list[Message]) -> Dialogue:
+    """What was said; messages of one speaker in a row are one turn, as in training."""
+    dialogue = Dialogue()
+    for message in messages:
+        if message.role in ("system", "developer") or not message.text.strip():
+            continue
+        role, text = ("user" if message.role == "user" else "bot"), message.text.strip()
+        if dialogue.turns and dialogue.turns[-1].role == role:
+            text = f"{dialogue.turns[-1].text}\n{text}"
+            dialogue = Dialogue(dialogue.turns[:-1])
+        dialogue = dialogue.say(role, text)  # type: ignore[arg-type]
+    if not dialogue.turns or dialogue.turns[-1].role != "user":
+        raise Fault(400, "The last message must be the user's, and not empty.", "invalid_value", "messages")
+    return dialogue
+
+
+def _completion_job(asked: CompletionRequest, serving: Serving) -> Job:
+    params = _params(asked, serving, asked.max_tokens or 16)  # OpenAI's default here
+    prompt = serving.codec.begin(asked.prompt) if isinstance(asked.prompt, str) else asked.prompt
+    if asked.max_tokens:  # the ids are the client's affair: only the window limits them
+        params = replace(params, max_new_tokens=min(asked.max_tokens, serving.codec.window))
+    if asked.stop_token_ids is not None:
+        params = replace(params, stop_ids=tuple(asked.stop_token_ids))
+    if asked.ignore_eos:
+        params = replace(params, stop_ids=())
+    if any(bias > -100 for bias in (asked.logit_bias or {}).values()):
+        raise Fault(400, "logit_bias can only forbid (-100) here", "invalid_value", "logit_bias")
+    usage = bool(asked.stream_options and asked.stream_options.include_usage)
+    with_ids = bool(asked.return_token_ids)
+    return Job("text_completion", name_of(serving), prompt, params, asked.stops, usage, with_ids)
+
+
+async def _respond(models: Exchangeable, asked: Any, request: Request, job_of: Any) -> Response:
+    """Begin the reply before the response, so that a refusal has its status."""
+    async with AsyncExitStack() as stack:
+        serving = await stack.enter_async_context(models.lease())
+        _check_name(serving, asked.model)
+        job: Job = job_of(asked, serving)
+        pieces = generate(serving, job.prompt, job.params, job.stops)
+        await stack.enter_async_context(aclosing(pieces))
+        if not asked.stream:
+            answer: Response = await _unless_gone(request, whole(job, pieces))
+            return answer
+        first = await _unless_gone(request, anext(pieces))
+        if isinstance(first, Response):
+            return first
+        stream = events(job, first, pieces, stack.pop_all())
+    return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+
+
+async def _unless_gone(request: Request, work: Any) -> Any:
+    """The result of the work, which is stopped when the client leaves."""
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    doing, leaving = asyncio.ensure_future(work), asyncio.create_task(gone())
+    try:
+        await asyncio.wait({doing, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not doing.done():
+            return Response(status_code=_CLIENT_CLOSED)
+        return doing.result()
+    finally:
+        doing.cancel()
+        leaving.cancel()
+        await asyncio.gather(doing, leaving, return_exceptions=True)

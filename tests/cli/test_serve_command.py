@@ -1,0 +1,78 @@
+"""`chatgpt2 serve` as a user starts and stops it."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from click.testing import CliRunner
+
+from chatgpt2.card import Card
+from chatgpt2.checkpoint import create_model, save_checkpoint
+from chatgpt2.cli.serve import serve
+from chatgpt2.codec import Codec
+from chatgpt2.errors import ConfigError
+from chatgpt2.vocabulary import SPECIAL, vocabulary_hash
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    codec = Codec([*SPECIAL, *"天地人你我他好"], 128)
+    card = Card(vocabulary_hash=vocabulary_hash(codec.vocabulary), window=128)
+    save_checkpoint(tmp_path / "小模型", create_model("tiny", codec), codec, card)
+    return tmp_path / "小模型"
+
+
+def test_a_model_is_served_until_ctrl_c(saved: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "chatgpt2",
+        "serve",
+        "--model",
+        str(saved),
+        "--port",
+        "0",
+        "--engine",
+        "pytorch",
+    ]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, encoding="utf-8") as process:
+        assert process.stderr is not None
+        lines = [process.stderr.readline(), process.stderr.readline()]
+        found = re.search(r"on (http://127\.0\.0\.1:\d+)$", lines[1].strip())
+        assert found, lines
+        body = {
+            "model": "小模型",
+            "messages": [{"role": "user", "content": "你好"}],
+            "max_tokens": 4,
+            "seed": 1,
+        }
+        answer = httpx.post(f"{found[1]}/v1/chat/completions", json=body, timeout=60)
+        assert answer.json()["usage"]["completion_tokens"] <= 4, answer.text
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+        assert process.wait(20) in (0, 130)
+    assert "Traceback" not in rest
+
+
+def test_strangers_are_let_in_only_on_purpose(saved: Path) -> None:
+    result = CliRunner().invoke(serve, ["--model", str(saved), "--host", "0.0.0.0"])
+    assert isinstance(result.exception, ConfigError)
+    assert "--open-to-everyone" in str(result.exception)
+
+
+def test_a_port_that_is_taken_is_named(saved: Path) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        result = CliRunner().invoke(serve, ["--model", str(saved), "--port", port, "--engine", "pytorch"])
+    assert isinstance(result.exception, ConfigError)
+    assert f"port {port}" in str(result.exception)

@@ -1,0 +1,288 @@
+"""What programs written for the OpenAI API get: the official client is the judge."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from fakes.talking import Letters, Scripted
+from openai import AsyncOpenAI
+
+from chatgpt2.chat import ChatService
+from chatgpt2.dialogue import Turn
+from chatgpt2.engine.base import SamplingParams
+from chatgpt2.errors import EngineBusy, EngineError, PromptError
+from chatgpt2.server.app import LOOPBACK, create_app
+from chatgpt2.server.running import address, listen, running
+from chatgpt2.serving import Serving
+from chatgpt2.store import SessionStore
+
+HELLO: Any = [{"role": "user", "content": "你好"}]
+
+
+@asynccontextmanager
+async def served(folder: Path, engine: Any, **parts: Any) -> AsyncIterator[str]:
+    """A server on loopback with this engine; its address."""
+    serving = Serving(engine, Letters(), SamplingParams(seed=1), name="小智@1", **parts)
+    async with await SessionStore.open(f"sqlite:///{folder}/talk.db") as store:
+        service = ChatService.of(serving, store)
+        with listen("127.0.0.1", 0) as bound:
+            async with running(create_app(service, store, LOOPBACK), bound, 5):
+                yield address(bound)
+
+
+@pytest.fixture
+def engine() -> Scripted:
+    return Scripted()
+
+
+@pytest.fixture
+async def url(engine: Scripted, tmp_path: Path) -> AsyncIterator[str]:
+    async with served(tmp_path, engine, opening=(Turn("user", "你是谁"), Turn("bot", "小智"))) as url:
+        yield url
+
+
+@pytest.fixture
+async def client(url: str) -> AsyncIterator[AsyncOpenAI]:
+    async with AsyncOpenAI(base_url=f"{url}/v1", api_key="any", max_retries=0) as client:
+        yield client
+
+
+async def test_the_model_is_listed(client: AsyncOpenAI) -> None:
+    assert [model.id async for model in await client.models.list()] == ["小智"]
+    assert (await client.models.retrieve("小智")).owned_by == "chatgpt2"
+    with pytest.raises(openai.NotFoundError, match="not served here"):
+        await client.models.retrieve("gpt-5")
+
+
+async def test_a_conversation_is_answered(client: AsyncOpenAI, engine: Scripted) -> None:
+    engine.replies = ["你好呀"]
+    messages: Any = [
+        {"role": "system", "content": "你是一个助手"},
+        {"role": "user", "content": [{"type": "text", "text": "在"}, {"type": "text", "text": "吗"}]},
+        {"role": "assistant", "content": "在"},
+        {"role": "user", "content": "你好"},
+        {"role": "user", "content": "呀"},
+    ]
+    answer = await client.chat.completions.create(model="小智", messages=messages)
+    (choice,) = answer.choices
+    assert (choice.message.role, choice.message.content, choice.finish_reason) == (
+        "assistant",
+        "你好呀",
+        "stop",
+    )
+    prompt, params = engine.asked[0]
+    assert prompt == "你是谁|小智|在吗|在|你好\n呀"
+    assert params.stop_ids == (0,)
+    assert answer.usage is not None
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (len(prompt), 3)
+    assert answer.usage.total_tokens == len(prompt) + 3
+    assert answer.model == "小智" and answer.id.startswith("chatcmpl-")
+
+
+async def test_a_reply_can_be_watched(client: AsyncOpenAI, engine: Scripted) -> None:
+    engine.replies = ["一二三四"]
+    stream = await client.chat.completions.create(
+        model="小智", messages=HELLO, stream=True, stream_options={"include_usage": True}
+    )
+    chunks = [chunk async for chunk in stream]
+    deltas = [choice.delta for chunk in chunks for choice in chunk.choices]
+    assert "".join(delta.content or "" for delta in deltas) == "一二三四"
+    assert len(deltas) == 5
+    assert [delta.role for delta in deltas] == ["assistant", None, None, None, None]
+    assert chunks[-2].choices[0].finish_reason == "stop"
+    assert chunks[-1].usage is not None and chunks[-1].usage.completion_tokens == 4
+    assert len({chunk.id for chunk in chunks}) == 1
+
+
+async def test_settings_reach_the_engine(client: AsyncOpenAI, engine: Scripted) -> None:
+    await client.chat.completions.create(
+        model="小智@1",
+        messages=HELLO,
+        temperature=0.3,
+        top_p=0.5,
+        max_completion_tokens=7,
+        seed=11,
+        user="someone",
+        store=False,
+        extra_body={"top_k": -1, "repetition_penalty": 1.5, "of_a_later_version": {"a": 1}},
+    )
+    params = engine.asked[0][1]
+    assert (params.temperature, params.top_p, params.max_new_tokens, params.seed) == (0.3, 0.5, 7, 11)
+    assert (params.top_k, params.repetition_penalty) == (0, 1.5)
+    await client.chat.completions.create(model="小智", messages=HELLO, max_tokens=100_000)
+    assert engine.asked[1][1].max_new_tokens == Letters.window // 2
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_stop_strings_end_the_reply(client: AsyncOpenAI, engine: Scripted, stream: bool) -> None:
+    engine.replies = ["甲乙丙丁戊"]
+    answer: Any = await client.chat.completions.create(
+        model="小智", messages=HELLO, stop=["丙丁", "没有"], stream=stream
+    )
+    if stream:
+        chunks = [chunk async for chunk in answer]
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "甲乙"
+        assert chunks[-1].choices[0].finish_reason == "stop"
+    else:
+        assert (answer.choices[0].message.content, answer.choices[0].finish_reason) == ("甲乙", "stop")
+    async with asyncio.timeout(5):
+        while engine.running:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_text_goes_on(client: AsyncOpenAI, engine: Scripted) -> None:
+    engine.replies = ["真好", "真好"]
+    answer = await client.completions.create(model="小智", prompt="今天天气", max_tokens=5)
+    assert answer.choices[0].text == "真好"
+    assert engine.asked[0][0] == "今天天气"
+    ids: Any = [ord(letter) for letter in "今天"]
+    answer = await client.completions.create(
+        model="小智", prompt=ids, extra_body={"return_token_ids": True, "stop_token_ids": [9]}
+    )
+    extra = answer.choices[0].model_extra
+    assert extra is not None and extra["token_ids"] == [ord("真"), ord("好")]
+    assert engine.asked[1][1].stop_ids == (9,)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "param", "why"),
+    [
+        ({"model": "gpt-5"}, "model", "not served here"),
+        ({"messages": []}, "messages", "at least 1"),
+        ({"messages": [{"role": "tool", "content": "a"}]}, "messages", "messages"),
+        ({"messages": [*HELLO, {"role": "assistant", "content": "在"}]}, "messages", "must be the user's"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages", "text"),
+        ({"temperature": 11}, "temperature", "less than or equal to 10"),
+        ({"temperature": "hot"}, "temperature", "number"),
+        ({"n": 0}, "n", "greater than or equal to 1"),
+        ({"max_tokens": 0}, "max_tokens", "greater"),
+        ({"stop": ["a"] * 5}, "stop", "at most 4"),
+        ({"tools": [{"type": "function"}]}, None, "tools is not offered"),
+        ({"response_format": {"type": "json_object"}}, None, "response_format is not offered"),
+        ({"logprobs": True}, None, "logprobs is not offered"),
+        ({"presence_penalty": 1}, None, "presence_penalty is not offered"),
+    ],
+)
+async def test_what_cannot_be_done_is_refused(
+    url: str, engine: Scripted, wrong: dict[str, Any], param: str | None, why: str
+) -> None:
+    async with httpx.AsyncClient(base_url=url) as http:
+        answer = await http.post("/v1/chat/completions", json={"model": "小智", "messages": HELLO} | wrong)
+    assert answer.status_code == (404 if "model" in wrong else 400)
+    error = answer.json()["error"]
+    assert error["type"] == "invalid_request_error"
+    assert why in error["message"]
+    assert param is None or (error["param"] or "").startswith(param)
+    assert not engine.asked
+
+
+async def test_harmless_values_of_what_is_not_offered_pass(url: str) -> None:
+    harmless = {"tools": [], "tool_choice": "none", "logprobs": False, "presence_penalty": 0, "stop": None}
+    async with httpx.AsyncClient(base_url=url) as http:
+        body = {"model": "小智", "messages": HELLO, "response_format": {"type": "text"}} | harmless
+        assert (await http.post("/v1/chat/completions", json=body)).status_code == 200
+        assert (await http.post("/v1/chat/completions", content=b"{")).status_code == 400
+        missing = await http.get("/v1/nothing")
+        assert (missing.status_code, missing.json()["error"]["code"]) == (404, None)
+
+
+class Failing(Scripted):
+    """An engine that fails, at once or after some tokens."""
+
+    def __init__(self, error: Exception, after: str = "") -> None:
+        super().__init__(after)
+        self.error = error
+
+    async def generate(self, prompt_ids: Any, params: SamplingParams) -> Any:
+        async for step in super().generate(prompt_ids, params):
+            if step.finish:
+                raise self.error
+            yield step
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (EngineBusy("the engine is busy"), 429, "server_busy"),
+        (PromptError("longer than the model's window"), 400, "context_length_exceeded"),
+        (EngineError("the step failed"), 500, "internal_error"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_engine_that_fails_is_told(
+    tmp_path: Path, error: Exception, status: int, code: str, stream: bool
+) -> None:
+    async with served(tmp_path, Failing(error)) as url, httpx.AsyncClient(base_url=url) as http:
+        body = {"model": "小智", "messages": HELLO, "stream": stream}
+        answer = await http.post("/v1/chat/completions", json=body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert str(error) in answer.json()["error"]["message"]
+    assert ("retry-after" in answer.headers) == (status == 429)
+
+
+async def test_a_failure_in_the_middle_of_a_stream_is_its_last_event(tmp_path: Path) -> None:
+    broken = Failing(EngineError("the step failed"), after="甲乙")
+    got = []
+    async with (
+        served(tmp_path, broken) as url,
+        AsyncOpenAI(base_url=f"{url}/v1", api_key="any", max_retries=0) as client,
+    ):
+        stream = await client.chat.completions.create(model="小智", messages=HELLO, stream=True)
+        with pytest.raises(openai.APIError, match="the step failed"):
+            async for chunk in stream:
+                got.append(chunk.choices[0].delta.content)
+    assert got == ["甲", "乙"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_client_that_leaves_stops_the_engine(url: str, engine: Scripted, stream: bool) -> None:
+    engine.pause = asyncio.Event()
+    body = {"model": "小智", "messages": HELLO, "stream": stream}
+    async with httpx.AsyncClient(base_url=url) as http:
+        with pytest.raises(httpx.ReadTimeout):
+            await http.post("/v1/chat/completions", json=body, timeout=0.3)
+    async with asyncio.timeout(5):
+        while engine.running or not engine.asked:
+            await asyncio.sleep(0.01)
+
+
+async def test_health_and_the_name_of_the_server(url: str) -> None:
+    async with httpx.AsyncClient(base_url=url) as http:
+        assert (await http.get("/healthz")).json() == {"status": "ok"}
+        assert (await http.get("/readyz")).json() == {"status": "ok", "model": "小智"}
+        foreign = await http.get("/v1/models", headers={"Host": "rebound.example"})
+        assert foreign.status_code == 400
+
+
+async def test_not_ready_without_its_database(
+    url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from chatgpt2.errors import StoreError
+
+    async def fail(self: SessionStore) -> None:
+        raise StoreError("the disk is gone")
+
+    monkeypatch.setattr(SessionStore, "ping", fail)
+    async with httpx.AsyncClient(base_url=url) as http:
+        answer = await http.get("/readyz")
+    assert (answer.status_code, answer.json()["database"]) == (503, "the disk is gone")
+
+
+async def test_running_replies_end_before_the_server_does(tmp_path: Path, engine: Scripted) -> None:
+    engine.replies, engine.pause = ["一二三"], asyncio.Event()
+    async with httpx.AsyncClient() as http:
+        async with served(tmp_path, engine) as url:
+            body = {"model": "小智", "messages": HELLO}
+            asking = asyncio.create_task(http.post(f"{url}/v1/chat/completions", json=body))
+            while not engine.running:
+                await asyncio.sleep(0.01)
+            asyncio.get_running_loop().call_later(0.3, engine.pause.set)
+        answer = await asking
+    assert answer.json()["choices"][0]["message"]["content"] == "一二三"
