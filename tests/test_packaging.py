@@ -41,7 +41,10 @@ def test_every_module_and_data_file_is_in_the_wheel(names: set[str]) -> None:
     homes["corpus"] = "chatgpt2/corpus/bundled"
     for folder, home in homes.items():
         for path in (ROOT / folder).rglob("*"):
-            if path.suffix in (".py", ".txt", ".md", ".mako") or path.name == "py.typed":
+            if (
+                path.suffix in (".py", ".txt", ".md", ".mako", ".html", ".css", ".js", ".svg")
+                or path.name == "py.typed"
+            ):
                 assert f"{home}/{path.relative_to(ROOT / folder).as_posix()}" in names
 
 

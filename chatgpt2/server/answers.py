@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -13,8 +11,6 @@ from uuid import uuid4
 from fastapi.responses import JSONResponse
 
 from chatgpt2.engine.base import SamplingParams
-from chatgpt2.errors import ChatGPT2Error
-from chatgpt2.server.faults import body, fault_of
 from chatgpt2.server.generating import Piece
 
 
@@ -72,27 +68,18 @@ def _usage(job: Job, completion: int) -> dict[str, int]:
     }
 
 
-async def events(
-    job: Job, first: Piece, pieces: AsyncGenerator[Piece], stack: AsyncExitStack
-) -> AsyncIterator[str]:
-    """Server-sent events: the pieces, the usage if asked for, and [DONE]."""
-    async with stack:
-        chat = job.kind == "chat.completion"
-        head = _head(job, "chat.completion.chunk" if chat else job.kind)
-        written: set[int] = set()
-        tokens = len(first.ids)
-        yield _event(head | {"choices": [_choice(job, first, written)]})
-        try:
-            async for piece in pieces:
-                tokens += len(piece.ids)
-                if piece.text or piece.finish or job.with_ids:
-                    yield _event(head | {"choices": [_choice(job, piece, written)]})
-        except ChatGPT2Error as error:  # too late for a status
-            yield _event(body(fault_of(error)))
-            return
-        if job.usage_last:
-            yield _event(head | {"choices": [], "usage": _usage(job, tokens)})
-        yield "data: [DONE]\n\n"
+async def events(job: Job, pieces: AsyncGenerator[Piece]) -> AsyncGenerator[dict[str, Any]]:
+    """The pieces as events, and the usage if it was asked for."""
+    chat = job.kind == "chat.completion"
+    head = _head(job, "chat.completion.chunk" if chat else job.kind)
+    written: set[int] = set()
+    tokens = 0
+    async for piece in pieces:
+        tokens += len(piece.ids)
+        if piece.text or piece.finish or job.with_ids:
+            yield head | {"choices": [_choice(job, piece, written)]}
+    if job.usage_last:
+        yield head | {"choices": [], "usage": _usage(job, tokens)}
 
 
 def _choice(job: Job, piece: Piece, written: set[int]) -> dict[str, Any]:
@@ -106,7 +93,3 @@ def _choice(job: Job, piece: Piece, written: set[int]) -> dict[str, Any]:
     if job.with_ids:
         choice["token_ids"] = piece.ids
     return choice
-
-
-def _event(data: dict[str, Any]) -> str:
-    return f"data: {json.dumps(data, ensure_ascii=False)}\n\n"

@@ -11,7 +11,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from chatgpt2 import __version__
 from chatgpt2.chat import ChatService
 from chatgpt2.errors import StoreError
-from chatgpt2.server import completions, faults
+from chatgpt2.server import completions, faults, page, sessions
 from chatgpt2.store import SessionStore
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -24,6 +24,9 @@ def create_app(service: ChatService, store: SessionStore, hosts: Sequence[str] =
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
     faults.install(app)
     app.include_router(completions.routes(service.models))
+    app.include_router(sessions.routes(service, store))
+
+    page.mount(app)
 
     @app.get("/healthz", tags=["health"])
     async def healthz() -> dict[str, str]:

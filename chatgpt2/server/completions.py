@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 
 from chatgpt2.dialogue import Dialogue
 from chatgpt2.engine.base import SamplingParams
 from chatgpt2.server.answers import Job, events, whole
 from chatgpt2.server.faults import Fault
 from chatgpt2.server.generating import generate
+from chatgpt2.server.leaving import Left, closed, event_stream, unless_gone
 from chatgpt2.server.requests import ChatRequest, CompletionRequest, Message, Sampled
 from chatgpt2.serving import Exchangeable, Serving
 
-_CLIENT_CLOSED = 499  # nginx's number for a client that left; nobody reads it
+Asked = TypeVar("Asked", bound=Sampled)
 
 
 def name_of(serving: Serving) -> str:
@@ -127,38 +128,18 @@ def _completion_job(asked: CompletionRequest, serving: Serving) -> Job:
     return Job("text_completion", name_of(serving), prompt, params, asked.stops, usage, with_ids)
 
 
-async def _respond(models: Exchangeable, asked: Any, request: Request, job_of: Any) -> Response:
-    """Begin the reply before the response, so that a refusal has its status."""
+async def _respond(
+    models: Exchangeable, asked: Asked, request: Request, job_of: Callable[[Asked, Serving], Job]
+) -> Response:
     async with AsyncExitStack() as stack:
         serving = await stack.enter_async_context(models.lease())
         _check_name(serving, asked.model)
-        job: Job = job_of(asked, serving)
+        job = job_of(asked, serving)
         pieces = generate(serving, job.prompt, job.params, job.stops)
         await stack.enter_async_context(aclosing(pieces))
-        if not asked.stream:
-            answer: Response = await _unless_gone(request, whole(job, pieces))
-            return answer
-        first = await _unless_gone(request, anext(pieces))
-        if isinstance(first, Response):
-            return first
-        stream = events(job, first, pieces, stack.pop_all())
-    return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
-
-
-async def _unless_gone(request: Request, work: Any) -> Any:
-    """The result of the work, which is stopped when the client leaves."""
-
-    async def gone() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-
-    doing, leaving = asyncio.ensure_future(work), asyncio.create_task(gone())
-    try:
-        await asyncio.wait({doing, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not doing.done():
-            return Response(status_code=_CLIENT_CLOSED)
-        return doing.result()
-    finally:
-        doing.cancel()
-        leaving.cancel()
-        await asyncio.gather(doing, leaving, return_exceptions=True)
+        try:
+            if asked.stream:
+                return await event_stream(request, events(job, pieces), stack.pop_all())
+            return await unless_gone(request, whole(job, pieces))
+        except Left:
+            return closed()

@@ -8,17 +8,25 @@ from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, and_, delete, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Select, and_, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chatgpt2.dialogue import Dialogue, Turn
 from chatgpt2.store.faults import plain_faults
 from chatgpt2.store.opening import open_engine, read_url
-from chatgpt2.store.records import Exchange, Removal, SessionInfo, SessionKey, StoredTurn
+from chatgpt2.store.records import Exchange, SessionInfo, SessionKey, StoredTurn
+from chatgpt2.store.rows import (
+    ACTIVE,
+    add,
+    claim,
+    find,
+    is_key,
+    last_user_turn,
+    remove,
+    reply_to,
+)
 from chatgpt2.store.tables import sessions, turns
 
-_ACTIVE = turns.c.removed.is_(None)
 _RECORD = [
     turns.c[name]
     for name in (
@@ -26,6 +34,22 @@ _RECORD = [
         *("model", "tokens", "latency", "removed", "removed_why"),
     )
 ]
+
+
+_INFO: Select[Any] = (
+    select(
+        *(sessions.c.platform, sessions.c.account, sessions.c.chat, sessions.c.thread),
+        *(sessions.c.created, sessions.c.last_active, sessions.c.title),
+        func.count(turns.c.id).filter(ACTIVE),
+        func.count(turns.c.id).filter(turns.c.removed.is_not(None)),
+    )
+    .outerjoin(turns)
+    .group_by(sessions.c.id)
+)
+
+
+def _info(row: Any) -> SessionInfo:
+    return SessionInfo(SessionKey(*row[:4]), row[4], row[5], row[7], row[8], title=row[6])
 
 
 class SessionStore:
@@ -66,7 +90,7 @@ class SessionStore:
         chosen = (
             select(turns.c.role, turns.c.text)
             .join(sessions)
-            .where(_is(key), _ACTIVE)
+            .where(is_key(key), ACTIVE)
             .order_by(turns.c.position)
         )
         async with self._read() as db:
@@ -91,11 +115,11 @@ class SessionStore:
         said = {**common, "role": "user", "text": user_text, "user_id": user_id}
         answered = {**common, "role": "bot", "text": bot_text, "model": model, "tokens": tokens}
         async with self._write() as db:
-            session = await _claim(db, key, now)
-            earlier = await _reply_to(db, session, message_id)
+            session = await claim(db, key, now)
+            earlier = await reply_to(db, session, message_id)
             if earlier is not None:
                 return earlier
-            await _add(db, session, said, {**answered, "latency": latency})
+            await add(db, session, said, {**answered, "latency": latency})
         return bot_text
 
     async def replace_reply(
@@ -111,70 +135,71 @@ class SessionStore:
         now = datetime.now(UTC)
         answered = {"role": "bot", "text": bot_text, "model": model, "tokens": tokens, "latency": latency}
         async with self._write() as db:
-            session = await _claim(db, key, now)
-            last = await _last_user_turn(db, session)
+            session = await claim(db, key, now)
+            last = await last_user_turn(db, session)
             if last is None:
                 return
             position, _, message_id = last
-            await _remove(db, session, "retry", now, turns.c.position > position)
-            await _add(db, session, {**answered, "message_id": message_id, "created": now})
+            await remove(db, session, "retry", now, turns.c.position > position)
+            await add(db, session, {**answered, "message_id": message_id, "created": now})
 
     async def clear(self, key: SessionKey) -> int:
         """Start the conversation over. How many turns left it."""
         now = datetime.now(UTC)
         async with self._write() as db:
-            session = await _find(db, key)
-            return 0 if session is None else await _remove(db, session, "reset", now)
+            session = await find(db, key)
+            return 0 if session is None else await remove(db, session, "reset", now)
 
     async def undo(self, key: SessionKey) -> Exchange | None:
         """Take back the last exchange, if there is one."""
         async with self._write() as db:
-            session = await _find(db, key)
-            last = None if session is None else await _last_user_turn(db, session)
+            session = await find(db, key)
+            last = None if session is None else await last_user_turn(db, session)
             if session is None or last is None:
                 return None
             position, text, message_id = last
-            after = and_(turns.c.session_id == session, turns.c.position > position, _ACTIVE)
+            after = and_(turns.c.session_id == session, turns.c.position > position, ACTIVE)
             replies = await db.scalars(select(turns.c.text).where(after).order_by(turns.c.position))
             exchange = Exchange(text, "\n".join(replies), message_id)
-            await _remove(db, session, "undo", datetime.now(UTC), turns.c.position >= position)
+            await remove(db, session, "undo", datetime.now(UTC), turns.c.position >= position)
         return exchange
 
     async def find_reply(self, key: SessionKey, message_id: str) -> str | None:
         """The reply that this message got, also when it has left the conversation since."""
-        own = select(sessions.c.id).where(_is(key)).scalar_subquery()
+        own = select(sessions.c.id).where(is_key(key)).scalar_subquery()
         async with self._read() as db:
-            return await _reply_to(db, own, message_id)
+            return await reply_to(db, own, message_id)
 
-    async def sessions(self) -> list[SessionInfo]:
-        """Every session, the one last spoken in first."""
-        chosen = (
-            select(
-                *(sessions.c.platform, sessions.c.account, sessions.c.chat, sessions.c.thread),
-                *(sessions.c.created, sessions.c.last_active, sessions.c.title),
-                func.count(turns.c.id).filter(_ACTIVE),
-                func.count(turns.c.id).filter(turns.c.removed.is_not(None)),
-            )
-            .outerjoin(turns)
-            .group_by(sessions.c.id)
-            .order_by(sessions.c.last_active.desc(), sessions.c.id.desc())
-        )
+    async def sessions(self, platform: str | None = None, limit: int | None = None) -> list[SessionInfo]:
+        """The sessions (of one platform), the one last spoken in first."""
+        chosen = _INFO.order_by(sessions.c.last_active.desc(), sessions.c.id.desc()).limit(limit)
+        if platform is not None:
+            chosen = chosen.where(sessions.c.platform == platform)
         async with self._read() as db:
-            return [
-                SessionInfo(SessionKey(*row[:4]), row[4], row[5], row[7], row[8], title=row[6])
-                for row in await db.execute(chosen)
-            ]
+            return [_info(row) for row in await db.execute(chosen)]
+
+    async def info(self, key: SessionKey) -> SessionInfo | None:
+        """The session, if there is one."""
+        async with self._read() as db:
+            row = (await db.execute(_INFO.where(is_key(key)))).one_or_none()
+        return None if row is None else _info(row)
+
+    async def name(self, key: SessionKey, title: str | None) -> None:
+        """Give the session a title, or take it away; the session is made when it is not there."""
+        async with self._write() as db:
+            session = await claim(db, key, datetime.now(UTC))
+            await db.execute(update(sessions).where(sessions.c.id == session).values(title=title))
 
     async def record(self, key: SessionKey) -> list[StoredTurn]:
         """Every turn ever stored in this session, the removed ones too."""
-        chosen = select(*_RECORD).join(sessions).where(_is(key)).order_by(turns.c.position)
+        chosen = select(*_RECORD).join(sessions).where(is_key(key)).order_by(turns.c.position)
         async with self._read() as db:
             return [StoredTurn(*row) for row in await db.execute(chosen)]
 
     async def delete(self, key: SessionKey) -> bool:
         """Delete a session with all that was said in it. False: there is none."""
         async with self._write() as db:
-            session = await _find(db, key)
+            session = await find(db, key)
             if session is None:
                 return False
             await db.execute(delete(turns).where(turns.c.session_id == session))
@@ -184,12 +209,12 @@ class SessionStore:
     async def settings(self, key: SessionKey) -> dict[str, Any]:
         """This session's own settings."""
         async with self._read() as db:
-            return dict(await db.scalar(select(sessions.c.settings).where(_is(key))) or {})
+            return dict(await db.scalar(select(sessions.c.settings).where(is_key(key))) or {})
 
     async def set_settings(self, key: SessionKey, settings: Mapping[str, Any]) -> None:
         """Replace this session's own settings."""
         async with self._write() as db:
-            session = await _claim(db, key, datetime.now(UTC))
+            session = await claim(db, key, datetime.now(UTC))
             await db.execute(update(sessions).where(sessions.c.id == session).values(settings=dict(settings)))
 
     @asynccontextmanager
@@ -203,82 +228,3 @@ class SessionStore:
         with plain_faults(self._engine.url):
             async with self._one_writer, self._writer.begin() as connection:
                 yield connection
-
-
-def _is(key: SessionKey) -> ColumnElement[bool]:
-    return and_(
-        sessions.c.platform == key.platform,
-        sessions.c.account == key.account,
-        sessions.c.chat == key.chat,
-        sessions.c.thread == key.thread,
-    )
-
-
-async def _find(db: AsyncConnection, key: SessionKey) -> int | None:
-    """The session's row, locked until the transaction ends: who writes to one session writes in turn.
-    (SQLite has one lock for the whole file and leaves out FOR UPDATE.)"""
-    found: int | None = await db.scalar(select(sessions.c.id).where(_is(key)).with_for_update())
-    return found
-
-
-async def _claim(db: AsyncConnection, key: SessionKey, now: datetime) -> int:
-    """The session's row, made when it is not there, and marked as active now."""
-    session = await _find(db, key)
-    if session is None:
-        session = await _create(db, key, now)
-    await db.execute(update(sessions).where(sessions.c.id == session).values(last_active=now))
-    return session
-
-
-async def _create(db: AsyncConnection, key: SessionKey, now: datetime) -> int:
-    row = {"platform": key.platform, "account": key.account, "chat": key.chat, "thread": key.thread}
-    new = insert(sessions).values(**row, settings={}, created=now, last_active=now)
-    try:
-        async with db.begin_nested():
-            made: int = (await db.execute(new.returning(sessions.c.id))).scalar_one()
-            return made
-    except IntegrityError:  # PostgreSQL: another process made it between our look and our insert
-        session = await _find(db, key)
-        if session is None:
-            raise
-        return session
-
-
-async def _add(db: AsyncConnection, session: int, *rows: Mapping[str, Any]) -> None:
-    highest = select(func.coalesce(func.max(turns.c.position), -1)).where(turns.c.session_id == session)
-    position = (await db.execute(highest)).scalar_one() + 1
-    for offset, row in enumerate(rows):
-        await db.execute(insert(turns).values(**row, session_id=session, position=position + offset))
-
-
-async def _remove(
-    db: AsyncConnection, session: int, why: Removal, now: datetime, *which: ColumnElement[bool]
-) -> int:
-    chosen = update(turns).where(turns.c.session_id == session, _ACTIVE, *which)
-    return (await db.execute(chosen.values(removed=now, removed_why=why))).rowcount
-
-
-async def _last_user_turn(db: AsyncConnection, session: int) -> tuple[int, str, str | None] | None:
-    chosen = (
-        select(turns.c.position, turns.c.text, turns.c.message_id)
-        .where(turns.c.session_id == session, turns.c.role == "user", _ACTIVE)
-        .order_by(turns.c.position.desc())
-        .limit(1)
-    )
-    row = (await db.execute(chosen)).one_or_none()
-    return None if row is None else (row[0], row[1], row[2])
-
-
-async def _reply_to(
-    db: AsyncConnection, session: int | ColumnElement[Any], message_id: str | None
-) -> str | None:
-    if message_id is None:
-        return None
-    chosen = (
-        select(turns.c.text)
-        .where(turns.c.session_id == session, turns.c.message_id == message_id, turns.c.role == "bot")
-        .order_by(turns.c.position.desc())
-        .limit(1)
-    )
-    found: str | None = await db.scalar(chosen)
-    return found

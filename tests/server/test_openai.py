@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +12,14 @@ import openai
 import pytest
 from fakes.talking import Letters, Scripted
 from openai import AsyncOpenAI
+from serving import served
 
-from chatgpt2.chat import ChatService
 from chatgpt2.dialogue import Turn
 from chatgpt2.engine.base import SamplingParams
 from chatgpt2.errors import EngineBusy, EngineError, PromptError
-from chatgpt2.server.app import LOOPBACK, create_app
-from chatgpt2.server.running import address, listen, running
-from chatgpt2.serving import Serving
 from chatgpt2.store import SessionStore
 
 HELLO: Any = [{"role": "user", "content": "你好"}]
-
-
-@asynccontextmanager
-async def served(folder: Path, engine: Any, **parts: Any) -> AsyncIterator[str]:
-    """A server on loopback with this engine; its address."""
-    serving = Serving(engine, Letters(), SamplingParams(seed=1), name="小智@1", **parts)
-    async with await SessionStore.open(f"sqlite:///{folder}/talk.db") as store:
-        service = ChatService.of(serving, store)
-        with listen("127.0.0.1", 0) as bound:
-            async with running(create_app(service, store, LOOPBACK), bound, 5):
-                yield address(bound)
 
 
 @pytest.fixture

@@ -1,0 +1,48 @@
+// The service's sessions, as the page uses them.
+export class Refused extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+async function refusal(answer) {
+  const body = await answer.json().catch(() => ({}));
+  return new Refused(answer.status, body.error?.message ?? answer.statusText);
+}
+
+export async function call(method, path, body) {
+  const answer = await fetch(path, {
+    method,
+    headers: body === undefined ? {} : { "Content-Type": "application/json" },
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+  if (!answer.ok) throw await refusal(answer);
+  return answer.status === 204 ? null : answer.json();
+}
+
+// The whole text so far, again and again, until the reply is stored.
+export async function* stream(path, body, signal) {
+  const answer = await fetch(path, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+    signal,
+  });
+  if (!answer.ok) throw await refusal(answer);
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) throw new Refused(0, "…");
+    const events = (rest + value).split("\n\n");
+    rest = events.pop();
+    for (const event of events) {
+      const data = event.replace(/^data: /, "");
+      if (data === "[DONE]") return;
+      const said = JSON.parse(data);
+      if (said.error) throw new Refused(500, said.error.message);
+      yield said.text;
+    }
+  }
+}

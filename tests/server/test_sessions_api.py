@@ -1,0 +1,157 @@
+"""Conversations that the service keeps."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fakes.talking import Scripted
+from serving import served
+
+from chatgpt2.errors import EngineBusy
+
+API = "/api/sessions"
+
+
+@pytest.fixture
+def engine() -> Scripted:
+    return Scripted()
+
+
+@pytest.fixture
+async def http(engine: Scripted, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    async with served(tmp_path, engine) as url, httpx.AsyncClient(base_url=url) as client:
+        yield client
+
+
+async def made(http: httpx.AsyncClient, title: str | None = None) -> str:
+    answer = await http.post(API, json={"title": title})
+    assert answer.status_code == 201
+    return str(answer.json()["id"])
+
+
+async def say(http: httpx.AsyncClient, session: str, text: str, **more: Any) -> str:
+    answer = await http.post(f"{API}/{session}/messages", json={"text": text, **more})
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["text"])
+
+
+async def texts(http: httpx.AsyncClient, session: str) -> list[str]:
+    return [turn["text"] for turn in (await http.get(f"{API}/{session}")).json()["said"]]
+
+
+async def test_a_session_is_made_talked_in_and_found_again(http: httpx.AsyncClient, engine: Scripted) -> None:
+    session = await made(http, "第一次")
+    engine.replies = ["你好呀", "很好"]
+    assert await say(http, session, "你好") == "你好呀"
+    assert await say(http, session, "怎么样") == "很好"
+    assert engine.asked[1][0] == "你好|你好呀|怎么样"
+    whole = (await http.get(f"{API}/{session}")).json()
+    assert (whole["title"], whole["turns"]) == ("第一次", 4)
+    assert [turn["role"] for turn in whole["said"]] == ["user", "bot"] * 2
+    other = await made(http)
+    listed = (await http.get(API)).json()
+    assert [each["id"] for each in listed] == [other, session]
+    assert len((await http.get(API, params={"limit": 1})).json()) == 1
+
+
+async def test_a_reply_comes_as_events(http: httpx.AsyncClient, engine: Scripted) -> None:
+    session = await made(http)
+    engine.replies = ["一二三"]
+    body = {"text": "数数", "stream": True}
+    async with http.stream("POST", f"{API}/{session}/messages", json=body) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        lines = [line.removeprefix("data: ") async for line in answer.aiter_lines() if line]
+    assert lines.pop() == "[DONE]"
+    assert [json.loads(line)["text"] for line in lines] == ["一", "一二", "一二三", "一二三"]
+    assert await texts(http, session) == ["数数", "一二三"]
+
+
+async def test_the_same_message_is_answered_once(http: httpx.AsyncClient, engine: Scripted) -> None:
+    session = await made(http)
+    both = await asyncio.gather(*(say(http, session, "在吗", message_id="a") for _ in range(2)))
+    assert both[0] == both[1]
+    assert len(engine.asked) == 1
+
+
+async def test_what_was_said_can_be_taken_back_and_answered_anew(
+    http: httpx.AsyncClient, engine: Scripted
+) -> None:
+    session = await made(http)
+    engine.replies = ["一", "二", "三"]
+    await say(http, session, "甲")
+    await say(http, session, "乙")
+    assert (await http.post(f"{API}/{session}/retry")).json() == {"text": "三"}
+    assert await texts(http, session) == ["甲", "一", "乙", "三"]
+    assert (await http.post(f"{API}/{session}/undo")).json() == {"user": "乙", "bot": "三"}
+    assert (await http.post(f"{API}/{session}/clear")).json()["turns"] == 0
+    assert (await http.post(f"{API}/{session}/undo")).json() == {"user": None, "bot": None}
+    empty = await http.post(f"{API}/{session}/retry", params={"stream": True})
+    assert (empty.status_code, empty.json()["error"]["code"]) == (400, "invalid_value")
+
+
+async def test_a_session_is_renamed_and_deleted(http: httpx.AsyncClient) -> None:
+    session = await made(http)
+    await say(http, session, "你好")
+    assert (await http.patch(f"{API}/{session}", json={"title": "新"})).json()["title"] == "新"
+    assert (await http.patch(f"{API}/{session}", json={"title": None})).json()["title"] is None
+    assert (await http.delete(f"{API}/{session}")).status_code == 204
+    for method, path in (
+        ("GET", ""),
+        ("DELETE", ""),
+        ("POST", "/undo"),
+        ("POST", "/clear"),
+        ("POST", "/retry"),
+    ):
+        answer = await http.request(method, f"{API}/{session}{path}")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "session_not_found")
+    assert (await http.get(API)).json() == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"text": ""}, {"text": " \n"}, {"text": "a" * 10_001}, {"text": 5}, {"text": "a", "message_id": ""}],
+)
+async def test_bad_messages_are_refused(
+    http: httpx.AsyncClient, engine: Scripted, body: dict[str, Any]
+) -> None:
+    session = await made(http)
+    answer = await http.post(f"{API}/{session}/messages", json=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["type"] == "invalid_request_error"
+    assert not engine.asked
+    assert (await http.post(f"{API}/nonsense/messages", json={"text": "a"})).status_code == 400
+
+
+async def test_a_busy_engine_is_told_and_nothing_is_stored(tmp_path: Path) -> None:
+    class Busy(Scripted):
+        async def generate(self, prompt_ids: Any, params: Any) -> Any:
+            raise EngineBusy("the engine is busy")
+            yield
+
+    async with served(tmp_path, Busy()) as url, httpx.AsyncClient(base_url=url) as http:
+        session = await made(http)
+        for stream in (False, True):
+            answer = await http.post(f"{API}/{session}/messages", json={"text": "你好", "stream": stream})
+            assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+        assert await texts(http, session) == []
+
+
+async def test_a_reader_who_leaves_stops_the_reply_and_nothing_is_stored(
+    http: httpx.AsyncClient, engine: Scripted
+) -> None:
+    session = await made(http)
+    engine.replies, engine.pause = ["很长的回答"], asyncio.Event()
+    body = {"text": "讲个故事", "stream": True}
+    async with http.stream("POST", f"{API}/{session}/messages", json=body) as answer:
+        async for _ in answer.aiter_lines():
+            break
+    async with asyncio.timeout(5):
+        while engine.running:
+            await asyncio.sleep(0.01)
+    assert await texts(http, session) == []
