@@ -21,6 +21,7 @@ COMMANDS = {
     "train-dialog": ("train:train_dialog", "Train or fine-tune a model on dialogues."),
     "chat": ("chat:chat", "Talk to a model in the terminal."),
     "serve": ("serve:serve", "Serve a model to clients of the OpenAI API."),
+    "keys": ("keys:keys", "Make, list or revoke the keys of `serve`."),
     "sessions": ("sessions:sessions", "List, show or delete kept conversations."),
     "corpus": ("corpus:corpus", "Check a corpus before training on it."),
     "init-corpus": ("corpus:init_corpus", "Write the bundled Chinese corpus to a folder."),

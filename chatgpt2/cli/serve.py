@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import click
 
@@ -25,9 +26,10 @@ _CONVERTING = "Preparing the model for this machine, once, for about ten seconds
 @click.option(
     "--open-to-everyone",
     is_flag=True,
-    help="Needed for any --host but this machine's own: whoever reaches it may use the model and is not asked "
-    "for a key.",
+    help="Ask nobody for a key, also with a --host that others than this machine can reach: they may all use the "
+    "model, and read and delete every conversation on the page.",
 )
+@click.option("--ask-for-keys", is_flag=True, help="Also on this machine: see `chatgpt2 keys`.")
 @click.option(
     "--grace",
     type=click.IntRange(0),
@@ -40,6 +42,7 @@ def serve(
     host: str,
     port: int,
     open_to_everyone: bool,
+    ask_for_keys: bool,
     grace: int,
     model: str | None,
     database: str | None,
@@ -47,13 +50,13 @@ def serve(
 ) -> None:
     """Serve a trained model over HTTP, to clients of the OpenAI API.
 
-    Base URL for clients: http://HOST:PORT/v1, with any API key. Ctrl-C lets running replies end.
+    The page is at http://HOST:PORT, the base URL for clients http://HOST:PORT/v1. Who comes from another machine
+    needs a key (`chatgpt2 keys create LABEL`). Ctrl-C lets running replies end.
     """
     local = _is_local(host)
-    if not local and not open_to_everyone:
-        raise ConfigError(
-            f"--host {host} would let others than this machine in: add --open-to-everyone if that is meant"
-        )
+    if ask_for_keys and open_to_everyone:
+        raise ConfigError("--ask-for-keys and --open-to-everyone exclude each other")
+    asking = ask_for_keys or not (local or open_to_everyone)
     from chatgpt2.server.app import LOOPBACK
     from chatgpt2.server.running import listen
 
@@ -61,7 +64,7 @@ def serve(
     names = LOOPBACK if local else ("*",)
     with listen(host, port) as bound:
         click.echo(f"Loading {path}{' (the latest model)' if latest else ''} …", err=True)
-        asyncio.run(_serve(path, database or default_database_url(), engine, bound, names, grace))
+        asyncio.run(_serve(path, database or default_database_url(), engine, (bound, names, grace), asking))
 
 
 def _is_local(host: str) -> bool:
@@ -72,19 +75,27 @@ def _is_local(host: str) -> bool:
 
 
 async def _serve(
-    path: str, database: str, engine: EngineOptions, bound: socket.socket, names: Sequence[str], grace: int
+    path: str,
+    database: str,
+    engine: EngineOptions,
+    where: tuple[socket.socket, Sequence[str], int],
+    asking: bool,
 ) -> None:
     from chatgpt2.chat import ChatService
     from chatgpt2.loading import open_model
     from chatgpt2.server.app import create_app
     from chatgpt2.server.running import address, running
-    from chatgpt2.store import SessionStore
+    from chatgpt2.store import ApiKeys, SessionStore
 
+    bound, names, grace = where
     async with await SessionStore.open(database) as store:
+        keys = ApiKeys(store) if asking else None
+        if keys and not any(key.good(datetime.now(UTC)) for key in await keys.all()):
+            click.echo("Nobody has a key yet: `chatgpt2 keys create LABEL` makes one.", err=True)
         serving = await asyncio.to_thread(open_model, path, engine, data_folder() / "openvino", _notify)
         service = ChatService.of(serving, store)
         try:
-            async with running(create_app(service, store, names), bound, grace) as ended:
+            async with running(create_app(service, store, names, keys), bound, grace) as ended:
                 click.echo(f"Serving {path} on {address(bound)}", err=True)
                 await ended
         finally:

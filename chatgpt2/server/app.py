@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.responses import JSONResponse
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -12,19 +12,27 @@ from chatgpt2 import __version__
 from chatgpt2.chat import ChatService
 from chatgpt2.errors import StoreError
 from chatgpt2.server import completions, faults, page, sessions
-from chatgpt2.store import SessionStore
+from chatgpt2.server.door import Door
+from chatgpt2.store import ApiKeys, SessionStore
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
-def create_app(service: ChatService, store: SessionStore, hosts: Sequence[str] = ("*",)) -> FastAPI:
-    """The service over HTTP. `hosts`: names that requests may give as the server's; others are refused, so that
-    a page elsewhere cannot reach a loopback server by giving its own name the loopback address."""
+def create_app(
+    service: ChatService, store: SessionStore, hosts: Sequence[str] = ("*",), keys: ApiKeys | None = None
+) -> FastAPI:
+    """The service over HTTP.
+
+    hosts  names that requests may give as the server's; others are refused, so that a page elsewhere cannot reach
+           a loopback server by giving its own name the loopback address
+    keys   one of them is asked for by everything but the page and the health; None: no key is needed
+    """
     app = FastAPI(title="chatgpt2", version=__version__, docs_url=None, redoc_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
     faults.install(app)
-    app.include_router(completions.routes(service.models))
-    app.include_router(sessions.routes(service, store))
+    guards = [] if keys is None else [Depends(Door(keys))]
+    app.include_router(completions.routes(service.models), dependencies=guards)
+    app.include_router(sessions.routes(service, store), dependencies=guards)
 
     page.mount(app)
 

@@ -11,15 +11,20 @@ from starlette.exceptions import HTTPException
 
 from chatgpt2.errors import ChatGPT2Error, ConfigError, EngineBusy, PromptError
 
-_RETRY_SECONDS = "1"
-
 
 class Fault(Exception):
     """A request that is refused."""
 
-    def __init__(self, status: int, message: str, code: str | None = None, param: str | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after: int = 1,
+    ) -> None:
         super().__init__(message)
-        self.status, self.code, self.param = status, code, param
+        self.status, self.code, self.param, self.retry_after = status, code, param, retry_after
 
 
 def fault_of(error: ChatGPT2Error) -> Fault:
@@ -43,7 +48,11 @@ def body(fault: Fault) -> dict[str, Any]:
 
 
 def _answer(fault: Fault) -> JSONResponse:
-    headers = {"Retry-After": _RETRY_SECONDS} if fault.status in (429, 503) else None
+    headers = {}
+    if fault.status in (429, 503):
+        headers["Retry-After"] = str(fault.retry_after)
+    if fault.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(body(fault), fault.status, headers)
 
 

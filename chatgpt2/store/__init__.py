@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from chatgpt2.store.keys import ApiKey, ApiKeys
 from chatgpt2.store.records import Exchange, SessionInfo, SessionKey, StoredTurn
 from chatgpt2.store.sessions import SessionStore
 
-__all__ = ["Exchange", "SessionInfo", "SessionKey", "SessionStore", "StoredTurn"]
+__all__ = ["ApiKey", "ApiKeys", "Exchange", "SessionInfo", "SessionKey", "SessionStore", "StoredTurn"]

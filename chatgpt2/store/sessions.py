@@ -82,7 +82,7 @@ class SessionStore:
 
     async def ping(self) -> None:
         """Raises StoreError when the database does not answer."""
-        async with self._read() as db:
+        async with self.reading() as db:
             await db.execute(select(1))
 
     async def load(self, key: SessionKey) -> Dialogue:
@@ -93,7 +93,7 @@ class SessionStore:
             .where(is_key(key), ACTIVE)
             .order_by(turns.c.position)
         )
-        async with self._read() as db:
+        async with self.reading() as db:
             return Dialogue(tuple(Turn(role, text) for role, text in await db.execute(chosen)))
 
     async def append(
@@ -114,7 +114,7 @@ class SessionStore:
         common = {"message_id": message_id, "created": now}
         said = {**common, "role": "user", "text": user_text, "user_id": user_id}
         answered = {**common, "role": "bot", "text": bot_text, "model": model, "tokens": tokens}
-        async with self._write() as db:
+        async with self.writing() as db:
             session = await claim(db, key, now)
             earlier = await reply_to(db, session, message_id)
             if earlier is not None:
@@ -134,7 +134,7 @@ class SessionStore:
         """Put `bot_text` in the place of the last reply, which stays on record as retried."""
         now = datetime.now(UTC)
         answered = {"role": "bot", "text": bot_text, "model": model, "tokens": tokens, "latency": latency}
-        async with self._write() as db:
+        async with self.writing() as db:
             session = await claim(db, key, now)
             last = await last_user_turn(db, session)
             if last is None:
@@ -146,13 +146,13 @@ class SessionStore:
     async def clear(self, key: SessionKey) -> int:
         """Start the conversation over. How many turns left it."""
         now = datetime.now(UTC)
-        async with self._write() as db:
+        async with self.writing() as db:
             session = await find(db, key)
             return 0 if session is None else await remove(db, session, "reset", now)
 
     async def undo(self, key: SessionKey) -> Exchange | None:
         """Take back the last exchange, if there is one."""
-        async with self._write() as db:
+        async with self.writing() as db:
             session = await find(db, key)
             last = None if session is None else await last_user_turn(db, session)
             if session is None or last is None:
@@ -167,7 +167,7 @@ class SessionStore:
     async def find_reply(self, key: SessionKey, message_id: str) -> str | None:
         """The reply that this message got, also when it has left the conversation since."""
         own = select(sessions.c.id).where(is_key(key)).scalar_subquery()
-        async with self._read() as db:
+        async with self.reading() as db:
             return await reply_to(db, own, message_id)
 
     async def sessions(self, platform: str | None = None, limit: int | None = None) -> list[SessionInfo]:
@@ -175,30 +175,30 @@ class SessionStore:
         chosen = _INFO.order_by(sessions.c.last_active.desc(), sessions.c.id.desc()).limit(limit)
         if platform is not None:
             chosen = chosen.where(sessions.c.platform == platform)
-        async with self._read() as db:
+        async with self.reading() as db:
             return [_info(row) for row in await db.execute(chosen)]
 
     async def info(self, key: SessionKey) -> SessionInfo | None:
         """The session, if there is one."""
-        async with self._read() as db:
+        async with self.reading() as db:
             row = (await db.execute(_INFO.where(is_key(key)))).one_or_none()
         return None if row is None else _info(row)
 
     async def name(self, key: SessionKey, title: str | None) -> None:
         """Give the session a title, or take it away; the session is made when it is not there."""
-        async with self._write() as db:
+        async with self.writing() as db:
             session = await claim(db, key, datetime.now(UTC))
             await db.execute(update(sessions).where(sessions.c.id == session).values(title=title))
 
     async def record(self, key: SessionKey) -> list[StoredTurn]:
         """Every turn ever stored in this session, the removed ones too."""
         chosen = select(*_RECORD).join(sessions).where(is_key(key)).order_by(turns.c.position)
-        async with self._read() as db:
+        async with self.reading() as db:
             return [StoredTurn(*row) for row in await db.execute(chosen)]
 
     async def delete(self, key: SessionKey) -> bool:
         """Delete a session with all that was said in it. False: there is none."""
-        async with self._write() as db:
+        async with self.writing() as db:
             session = await find(db, key)
             if session is None:
                 return False
@@ -208,23 +208,23 @@ class SessionStore:
 
     async def settings(self, key: SessionKey) -> dict[str, Any]:
         """This session's own settings."""
-        async with self._read() as db:
+        async with self.reading() as db:
             return dict(await db.scalar(select(sessions.c.settings).where(is_key(key))) or {})
 
     async def set_settings(self, key: SessionKey, settings: Mapping[str, Any]) -> None:
         """Replace this session's own settings."""
-        async with self._write() as db:
+        async with self.writing() as db:
             session = await claim(db, key, datetime.now(UTC))
             await db.execute(update(sessions).where(sessions.c.id == session).values(settings=dict(settings)))
 
     @asynccontextmanager
-    async def _read(self) -> AsyncIterator[AsyncConnection]:
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
         with plain_faults(self._engine.url):
             async with self._engine.connect() as connection:
                 yield connection
 
     @asynccontextmanager
-    async def _write(self) -> AsyncIterator[AsyncConnection]:
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
         with plain_faults(self._engine.url):
             async with self._one_writer, self._writer.begin() as connection:
                 yield connection

@@ -24,6 +24,7 @@ from chatgpt2.cli.doctor import doctor
 from chatgpt2.cli.home import data_folder, default_database_url, note_latest
 from chatgpt2.codec import Codec
 from chatgpt2.store import SessionKey, SessionStore
+from chatgpt2.store.opening import HEAD
 from chatgpt2.vocabulary import SPECIAL, vocabulary_hash
 
 ENTRIES = [*SPECIAL, *"你好"]
@@ -132,7 +133,7 @@ def test_sessions_and_turns_are_counted() -> None:
 
     asyncio.run(talk())
     finding = found(checks.database())
-    assert finding.value.endswith("revision 0001, 2 sessions with 4 turns")
+    assert finding.value.endswith(f"revision {HEAD}, 2 sessions with 4 turns")
     assert finding.fix is None
 
 

@@ -60,10 +60,20 @@ def test_a_model_is_served_until_ctrl_c(saved: Path) -> None:
     assert "Traceback" not in rest
 
 
-def test_strangers_are_let_in_only_on_purpose(saved: Path) -> None:
-    result = CliRunner().invoke(serve, ["--model", str(saved), "--host", "0.0.0.0"])
+def test_strangers_need_a_key(saved: Path) -> None:
+    command = [sys.executable, "-m", "chatgpt2", "serve", "--model", str(saved), "--port", "0"]
+    command += ["--engine", "pytorch", "--host", "0.0.0.0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, encoding="utf-8") as process:
+        assert process.stderr is not None
+        lines = [process.stderr.readline() for _ in range(3)]
+        assert "Nobody has a key yet" in lines[1]
+        port = lines[2].rpartition(":")[2].strip()
+        assert httpx.get(f"http://127.0.0.1:{port}/v1/models").status_code == 401
+        process.send_signal(signal.SIGTERM)
+        process.stderr.read()
+        process.wait(20)
+    result = CliRunner().invoke(serve, ["--model", str(saved), "--ask-for-keys", "--open-to-everyone"])
     assert isinstance(result.exception, ConfigError)
-    assert "--open-to-everyone" in str(result.exception)
 
 
 def test_a_port_that_is_taken_is_named(saved: Path) -> None:

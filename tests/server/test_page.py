@@ -11,8 +11,11 @@ from typing import Any
 
 import httpx
 import pytest
+from click.testing import CliRunner
 from fakes.talking import Scripted
 from serving import served
+
+from chatgpt2.cli.keys import keys
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 browser_needed = pytest.mark.skipif(
@@ -29,8 +32,9 @@ QUIET = (
 class Server:
     """The service in a thread of its own, as the browser's driver blocks this one."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **options: Any) -> None:
         self.engine = Scripted()
+        self._options = options
         self.url = ""
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
@@ -44,7 +48,7 @@ class Server:
             runner.run(self._serve(folder, ready))
 
     async def _serve(self, folder: Path, ready: threading.Event) -> None:
-        async with served(folder, self.engine) as self.url:
+        async with served(folder, self.engine, **self._options) as self.url:
             ready.set()
             await self._stop.wait()
 
@@ -94,11 +98,12 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 class Page:
     """What a person does and sees."""
 
-    def __init__(self, driver: Any, url: str) -> None:
+    def __init__(self, driver: Any, url: str, wait: bool = True) -> None:
         self.driver = driver
         driver.set_window_size(1200, 800)
         driver.get(url)
-        self.wait(lambda: self.element("#title").text)
+        if wait:
+            self.wait(lambda: self.element("#title").text)
 
     def element(self, selector: str) -> Any:
         return self.driver.find_element("css selector", selector)
@@ -198,6 +203,30 @@ def test_language_and_colours_are_kept(page: Page) -> None:
     assert page.driver.execute_script(theme) != before
     page.click("#language")
     page.wait(lambda: page.element("#send").text == "发送")
+
+
+@browser_needed
+def test_where_a_key_is_asked_for_the_page_asks_once(chromium: Any, tmp_path: Path) -> None:
+    from selenium.webdriver.support.expected_conditions import alert_is_present
+
+    key = (
+        CliRunner()
+        .invoke(keys, ["create", "me", "--database", f"sqlite:///{tmp_path}/talk.db"])
+        .stdout.strip()
+    )
+    server = Server(tmp_path, ask_for_keys=True)
+    try:
+        page = Page(chromium, server.url, wait=False)
+        page.wait(lambda: alert_is_present()(chromium))
+        chromium.switch_to.alert.send_keys(key)
+        chromium.switch_to.alert.accept()
+        page.wait(lambda: page.texts("#model") == ["小智"])
+        page.type("你好\n")
+        page.wait(lambda: page.said() == ["你好", "答1"])
+        chromium.refresh()
+        page.wait(lambda: page.said() == ["你好", "答1"])
+    finally:
+        server.close()
 
 
 @browser_needed

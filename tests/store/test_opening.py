@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, event
 
 from chatgpt2.errors import StoreError
-from chatgpt2.store import SessionKey, SessionStore, sqlite
+from chatgpt2.store import SessionKey, SessionStore, opening, sqlite
 from chatgpt2.store.opening import HEAD, alembic_config, read_url
 from chatgpt2.store.tables import metadata
 
@@ -52,6 +52,25 @@ async def test_migrated_tables_equal_the_models(file: Path) -> None:
     engine.dispose()
 
 
+def older() -> list[str]:
+    scripts = ScriptDirectory.from_config(alembic_config()).walk_revisions()
+    return [script.revision for script in scripts if script.revision != HEAD]
+
+
+@pytest.mark.parametrize("revision", older())
+async def test_an_older_database_is_upgraded_with_what_is_in_it(
+    file: Path, revision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as then:
+        then.setattr(opening, "HEAD", revision)
+        await make(file)
+    assert run(file, "SELECT version_num FROM alembic_version") == [(revision,)]
+    async with await SessionStore.open(f"sqlite:///{file}") as store:
+        assert [turn.text for turn in (await store.load(KEY)).turns] == ["你好", "你好呀"]
+    assert run(file, "SELECT version_num FROM alembic_version") == [(HEAD,)]
+    await test_migrated_tables_equal_the_models(file)
+
+
 async def test_a_new_file_is_made_with_its_folder(tmp_path: Path) -> None:
     file = tmp_path / "a" / "b 100%" / "chat.db"
     await make(file)
@@ -60,7 +79,7 @@ async def test_a_new_file_is_made_with_its_folder(tmp_path: Path) -> None:
 
 
 async def test_foreign_keys_hold_and_transactions_begin(file: Path) -> None:
-    async with await SessionStore.open(f"sqlite:///{file}") as store, store._read() as db:
+    async with await SessionStore.open(f"sqlite:///{file}") as store, store.reading() as db:
         assert (await db.exec_driver_sql("PRAGMA foreign_keys")).scalar() == 1
         assert (await db.exec_driver_sql("PRAGMA synchronous")).scalar() == 2
         assert (await db.exec_driver_sql("PRAGMA busy_timeout")).scalar() == sqlite.BUSY_SECONDS * 1000

@@ -11,10 +11,19 @@ async function refusal(answer) {
   return new Refused(answer.status, body.error?.message ?? answer.statusText);
 }
 
+// Where a key is asked for, it is kept in this browser.
+function headers(body) {
+  const key = localStorage.getItem("key");
+  return {
+    ...(body === undefined ? {} : { "Content-Type": "application/json" }),
+    ...(key ? { Authorization: `Bearer ${key}` } : {}),
+  };
+}
+
 export async function call(method, path, body) {
   const answer = await fetch(path, {
     method,
-    headers: body === undefined ? {} : { "Content-Type": "application/json" },
+    headers: headers(body),
     body: body === undefined ? undefined : JSON.stringify(body),
   });
   if (!answer.ok) throw await refusal(answer);
@@ -25,7 +34,7 @@ export async function call(method, path, body) {
 export async function* stream(path, body, signal) {
   const answer = await fetch(path, {
     method: "POST",
-    headers: { "Content-Type": "application/json" },
+    headers: headers(body),
     body: JSON.stringify(body),
     signal,
   });

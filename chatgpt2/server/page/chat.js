@@ -43,9 +43,17 @@ const safely = (act) => async (event) => {
   try {
     await act(event);
   } catch (error) {
+    if (error.status === 401) askForKey();
     tell(error);
   }
 };
+
+function askForKey() {
+  const key = prompt(words.askKey);
+  if (!key) return;
+  localStorage.setItem("key", key.trim());
+  location.reload();
+}
 
 // Turns
 
