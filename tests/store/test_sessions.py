@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -14,8 +13,8 @@ KEY = SessionKey("terminal", chat="default")
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SessionStore]:
-    async with await SessionStore.open(f"sqlite:///{tmp_path}/chat.db") as opened:
+async def store(url: str) -> AsyncIterator[SessionStore]:
+    async with await SessionStore.open(url) as opened:
         yield opened
 
 
@@ -162,8 +161,8 @@ async def test_many_writers_at_once_keep_exchanges_whole(store: SessionStore) ->
     assert [text.replace("问", "答") for text in texts[::2]] == texts[1::2]
 
 
-async def test_two_stores_on_one_file_write_in_turn(store: SessionStore, tmp_path: Path) -> None:
-    async with await SessionStore.open(f"sqlite:///{tmp_path}/chat.db") as second:
+async def test_two_stores_on_one_database_write_in_turn(store: SessionStore, url: str) -> None:
+    async with await SessionStore.open(url) as second:
         await asyncio.gather(*(each.append(KEY, "问", "答") for each in [store, second] * 15))
     assert [turn.position for turn in await store.record(KEY)] == list(range(60))
 
