@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from chatgpt2.dialogue import Dialogue, Turn
@@ -66,6 +66,12 @@ class Exchangeable:
     def __init__(self, serving: Serving) -> None:
         self.current = serving
         self._running: Counter[Serving] = Counter()
+        self._wrap: Callable[[Engine], Engine] = lambda engine: engine
+
+    def measure(self, wrap: Callable[[Engine], Engine]) -> None:
+        """Let `wrap` stand around the engine, and around those that come. Before the first reply only."""
+        self._wrap = wrap
+        self.current = replace(self.current, engine=wrap(self.current.engine))
 
     @asynccontextmanager
     async def lease(self) -> AsyncIterator[Serving]:
@@ -80,7 +86,7 @@ class Exchangeable:
 
     async def exchange(self, serving: Serving) -> None:
         """Let `serving` answer from now on."""
-        old, self.current = self.current, serving
+        old, self.current = self.current, replace(serving, engine=self._wrap(serving.engine))
         await self._free(old)
 
     async def _free(self, serving: Serving) -> None:

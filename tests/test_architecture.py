@@ -74,6 +74,7 @@ DOORS = {
     "safetensors": {"checkpoint"},
     "regex": {"spelling", "vocabulary", "wordpiece"},
     "rich": {"cli", "engine"},
+    "prometheus_client": {"server"},
     "pydantic": {"server"},
     "sqlalchemy": {"store", "migrations"},
     "starlette": {"server"},

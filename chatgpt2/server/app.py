@@ -13,6 +13,7 @@ from chatgpt2.chat import ChatService
 from chatgpt2.errors import StoreError
 from chatgpt2.server import completions, faults, page, sessions
 from chatgpt2.server.door import Door
+from chatgpt2.server.metrics import Counting, Measured, Metrics
 from chatgpt2.store import ApiKeys, SessionStore
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -27,13 +28,17 @@ def create_app(
            a loopback server by giving its own name the loopback address
     keys   one of them is asked for by everything but the page and the health; None: no key is needed
     """
+    metrics = Metrics()
+    service.models.measure(lambda engine: Measured(engine, metrics))
     app = FastAPI(title="chatgpt2", version=__version__, docs_url=None, redoc_url=None)
+    app.add_middleware(Counting, metrics=metrics)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
     faults.install(app)
     guards = [] if keys is None else [Depends(Door(keys))]
     app.include_router(completions.routes(service.models), dependencies=guards)
     app.include_router(sessions.routes(service, store), dependencies=guards)
 
+    app.include_router(metrics.routes(), dependencies=guards)
     page.mount(app)
 
     @app.get("/healthz", tags=["health"])

@@ -1,0 +1,129 @@
+"""What the service tells Prometheus."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import cast
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from chatgpt2.engine.base import Engine, SamplingParams, Step
+from chatgpt2.errors import EngineBusy
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Metrics:
+    """The counters of one service. A registry of their own, so that two services in a process do not mix."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "chatgpt2_requests", "Requests answered.", ("method", "route", "status"), registry=self.registry
+        )
+        self.seconds = Histogram(
+            "chatgpt2_request_seconds",
+            "From a request to the end of its answer.",
+            ("route",),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.first_token = Histogram(
+            "chatgpt2_first_token_seconds",
+            "From asking the engine to its first token, the wait in its queue included.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.tokens = Counter(
+            "chatgpt2_tokens", "Tokens given to the engine and made by it.", ("kind",), registry=self.registry
+        )
+        self.waiting = Gauge(
+            "chatgpt2_requests_waiting", "Requests whose first token has not come.", registry=self.registry
+        )
+        self.running = Gauge(
+            "chatgpt2_requests_running", "Requests whose reply is in the making.", registry=self.registry
+        )
+        self.refused = Counter("chatgpt2_busy", "Requests that a full queue refused.", registry=self.registry)
+
+    def routes(self) -> APIRouter:
+        """GET /metrics."""
+        router = APIRouter(tags=["health"])
+
+        @router.get("/metrics")
+        async def metrics() -> Response:
+            """Counters in Prometheus' text format."""
+            return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
+
+        return router
+
+
+class Measured:
+    """An engine whose work is counted."""
+
+    def __init__(self, engine: Engine, metrics: Metrics) -> None:
+        self._engine, self._metrics = engine, metrics
+
+    async def generate(self, prompt_ids: Sequence[int], params: SamplingParams) -> AsyncGenerator[Step]:
+        """As the engine's own."""
+        metrics, began, waiting = self._metrics, time.monotonic(), True
+        metrics.tokens.labels("prompt").inc(len(prompt_ids))
+        metrics.waiting.inc()
+        try:
+            # A generator, for it can be closed; the protocol says iterator, as one does for generator methods.
+            steps = cast("AsyncGenerator[Step]", self._engine.generate(prompt_ids, params))
+            async with aclosing(steps):
+                async for step in steps:
+                    if waiting:
+                        waiting = False
+                        metrics.waiting.dec()
+                        metrics.running.inc()
+                        metrics.first_token.observe(time.monotonic() - began)
+                    metrics.tokens.labels("reply").inc(len(step.ids))
+                    yield step
+        except EngineBusy:
+            metrics.refused.inc()
+            raise
+        finally:
+            (metrics.waiting if waiting else metrics.running).dec()
+
+    async def close(self) -> None:
+        """Close the engine."""
+        await self._engine.close()
+
+
+class Counting:
+    """Middleware that counts answers by route, not by path: a session's id is no label."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status, began = 500, time.monotonic()
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        finally:
+            route = getattr(scope.get("route"), "path", "other")
+            self._metrics.requests.labels(scope["method"], route, str(status)).inc()
+            self._metrics.seconds.labels(route).observe(time.monotonic() - began)
