@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from fastapi import Depends, FastAPI
+from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -34,9 +36,11 @@ def create_app(
     app.add_middleware(Counting, metrics=metrics)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
     faults.install(app)
+    app.openapi = lambda: _document(app)  # type: ignore[method-assign]
     guards = [] if keys is None else [Depends(Door(keys))]
-    app.include_router(completions.routes(service.models), dependencies=guards)
-    app.include_router(sessions.routes(service, store), dependencies=guards)
+    failures = faults.documented(400, 401, 404, 429, 500)
+    app.include_router(completions.routes(service.models), dependencies=guards, responses=failures)
+    app.include_router(sessions.routes(service, store), dependencies=guards, responses=failures)
 
     app.include_router(metrics.routes(), dependencies=guards)
     page.mount(app)
@@ -46,7 +50,7 @@ def create_app(
         """The process runs."""
         return {"status": "ok"}
 
-    @app.get("/readyz", tags=["health"])
+    @app.get("/readyz", tags=["health"], responses={503: {"description": "The database does not answer."}})
     async def readyz() -> JSONResponse:
         """Model and database answer."""
         try:
@@ -56,3 +60,13 @@ def create_app(
         return JSONResponse({"status": "ok", "model": completions.name_of(service.models.current)})
 
     return app
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document. FastAPI names 422 for what `faults` answers with 400."""
+    if app.openapi_schema is None:
+        app.openapi_schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
+        for path in app.openapi_schema["paths"].values():
+            for operation in path.values():
+                operation["responses"].pop("422", None)
+    return app.openapi_schema

@@ -47,12 +47,19 @@ def routes(models: Exchangeable) -> APIRouter:
         _check_name(models.current, model)
         return card(models.current)
 
-    @router.post("/chat/completions", response_model=None)
+    events_too: dict[int | str, dict[str, Any]] = {
+        200: {
+            "description": "The answer; with `stream` as events.",
+            "content": {"text/event-stream": {}, "application/json": {}},
+        }
+    }
+
+    @router.post("/chat/completions", response_model=None, responses=events_too)
     async def chat_completions(asked: ChatRequest, request: Request) -> Response:
         """The assistant's next message."""
         return await _respond(models, asked, request, _chat_job)
 
-    @router.post("/completions", response_model=None)
+    @router.post("/completions", response_model=None, responses=events_too)
     async def completions(asked: CompletionRequest, request: Request) -> Response:
         """How a text, or a row of token ids, goes on."""
         return await _respond(models, asked, request, _completion_job)

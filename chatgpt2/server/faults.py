@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from chatgpt2.errors import ChatGPT2Error, ConfigError, EngineBusy, PromptError
 
@@ -25,6 +28,37 @@ class Fault(Exception):
     ) -> None:
         super().__init__(message)
         self.status, self.code, self.param, self.retry_after = status, code, param, retry_after
+
+
+class Problem(BaseModel):
+    """What went wrong."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(BaseModel):
+    """OpenAI's error object."""
+
+    error: Problem
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The failures of a route, for the OpenAPI document."""
+    return {status: {"model": ErrorBody, "description": _MEANINGS[status]} for status in statuses}
+
+
+_MEANINGS = {
+    400: "The request cannot be understood or answered.",
+    401: "A good API key is needed.",
+    404: "There is no such thing.",
+    409: "There is nothing to do this to.",
+    429: "Too busy, or too many requests: try again later.",
+    500: "The engine or the database failed.",
+    503: "The service cannot answer now.",
+}
 
 
 def fault_of(error: ChatGPT2Error) -> Fault:
@@ -84,4 +118,15 @@ def install(app: FastAPI) -> None:
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         answer = _answer(Fault(error.status_code, f"{error.detail}: {request.method} {request.url.path}"))
         answer.headers.update(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            answer.headers["Allow"] = ", ".join(sorted(_methods(app, request)))
         return answer
+
+
+def _methods(app: FastAPI, request: Request) -> set[str]:
+    """What may be done with a path: several routes have it, and each knows its own methods only."""
+    operations = app.openapi()["paths"].items()
+    shapes = {compile_path(path)[0]: methods for path, methods in operations}
+    return {
+        name.upper() for shape, found in shapes.items() if shape.match(request.url.path) for name in found
+    }

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import cast
 
 from fastapi import APIRouter
-from fastapi.responses import Response
+from fastapi.responses import PlainTextResponse, Response
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chatgpt2.engine.base import Engine, SamplingParams, Step
 from chatgpt2.errors import EngineBusy
+from chatgpt2.server.faults import documented
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
@@ -61,7 +62,7 @@ class Metrics:
         """GET /metrics."""
         router = APIRouter(tags=["health"])
 
-        @router.get("/metrics")
+        @router.get("/metrics", response_class=PlainTextResponse, responses=documented(401, 429))
         async def metrics() -> Response:
             """Counters in Prometheus' text format."""
             return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    field_validator,
+    model_validator,
+)
 
 _MOST_REPLIES = 16
 _MOST_STOPS = 4
@@ -27,7 +36,18 @@ _NOT_OFFERED: dict[str, tuple[Any, ...]] = {
     "echo": (None, False),
 }
 
-Seed = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
+
+def _whole(value: Any) -> Any:
+    """JSON knows one kind of number: 1.0 is a whole one too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+_also = BeforeValidator(_whole)
+Whole = Annotated[StrictInt, _also]
+Count = Annotated[StrictInt, Field(ge=1), _also]
+Least = Annotated[StrictInt, Field(ge=0), _also]
+Replies = Annotated[StrictInt, Field(ge=1, le=_MOST_REPLIES), _also]
+TopK = Annotated[StrictInt, Field(ge=-1, lt=2**31), _also]
 
 
 class Sampled(BaseModel):
@@ -38,14 +58,14 @@ class Sampled(BaseModel):
     model: str = Field(min_length=1, max_length=255)
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
-    n: StrictInt | None = Field(None, ge=1, le=_MOST_REPLIES)
-    max_tokens: StrictInt | None = Field(None, ge=1)
-    min_tokens: StrictInt | None = Field(None, ge=0)
+    n: Replies | None = None
+    max_tokens: Count | None = None
+    min_tokens: Least | None = None
     temperature: float | None = Field(None, ge=0, le=10)
     top_p: float | None = Field(None, gt=0, le=1)
-    top_k: StrictInt | None = Field(None, ge=-1, lt=2**31)
+    top_k: TopK | None = None
     repetition_penalty: float | None = Field(None, gt=0, le=10)
-    seed: Seed | None = None
+    seed: Whole | None = None
     stop: str | list[str] | None = None
     user: str | None = Field(None, max_length=255)
 
@@ -63,6 +83,11 @@ class Sampled(BaseModel):
             if name in given and given[name] not in harmless:
                 raise ValueError(f"{name} is not offered by this model: leave it out")
         return self
+
+    @field_validator("seed")
+    @classmethod
+    def _small(cls, seed: int | None) -> int | None:
+        return None if seed is None else seed % 2**63  # what every engine takes
 
     @property
     def stops(self) -> list[str]:
@@ -104,15 +129,15 @@ class ChatRequest(Sampled):
     """POST /v1/chat/completions."""
 
     messages: list[Message] = Field(min_length=1, max_length=1000)
-    max_completion_tokens: StrictInt | None = Field(None, ge=1)
+    max_completion_tokens: Count | None = None
 
 
 class CompletionRequest(Sampled):
     """POST /v1/completions. A prompt is text or token ids; ids come back with `return_token_ids`, as with vLLM."""
 
-    prompt: Annotated[str, Field(max_length=_LONGEST_TEXT)] | Annotated[list[StrictInt], Field(min_length=1)]
+    prompt: Annotated[str, Field(max_length=_LONGEST_TEXT)] | Annotated[list[Whole], Field(min_length=1)]
     return_token_ids: StrictBool | None = None
-    stop_token_ids: list[StrictInt] | None = None
+    stop_token_ids: list[Whole] | None = None
     ignore_eos: StrictBool | None = None
     logit_bias: dict[str, float] | None = None
     best_of: Literal[1] | None = None

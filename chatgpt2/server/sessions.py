@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field, StrictBool
 
 from chatgpt2.chat import ChatService
-from chatgpt2.server.faults import Fault
+from chatgpt2.server.faults import Fault, documented
 from chatgpt2.server.leaving import Left, closed, event_stream, unless_gone
 from chatgpt2.store import SessionInfo, SessionKey, SessionStore
 
@@ -137,7 +137,12 @@ def _add_keeping(router: APIRouter, service: ChatService, store: SessionStore) -
 
 def _add_talking(router: APIRouter, service: ChatService, store: SessionStore) -> None:
     answers: dict[int | str, dict[str, Any]] = {
-        200: {"model": Answer, "description": "The reply; with `stream` as events of the text so far."}
+        200: {
+            "model": Answer,
+            "description": "The reply; with `stream` as events of the text so far.",
+            "content": {"text/event-stream": {}},
+        },
+        **documented(409),
     }
 
     @router.post("/{session}/messages", response_model=None, responses=answers)
@@ -153,7 +158,10 @@ def _add_talking(router: APIRouter, service: ChatService, store: SessionStore) -
         session: Id, request: Request, stream: Annotated[bool, Query(description="As events.")] = False
     ) -> Response:
         """Answer the last message anew. The old reply stands until the new one is finished."""
-        return await _reply(request, service.retry((await _known(store, session)).key), stream)
+        key = (await _known(store, session)).key
+        if not (await service.history(key)).turns:
+            raise Fault(409, "There is nothing to answer again: the conversation is empty.", "empty_session")
+        return await _reply(request, service.retry(key), stream)
 
     @router.post("/{session}/undo")
     async def undo(session: Id) -> Taken:

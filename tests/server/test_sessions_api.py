@@ -92,7 +92,7 @@ async def test_what_was_said_can_be_taken_back_and_answered_anew(
     assert (await http.post(f"{API}/{session}/clear")).json()["turns"] == 0
     assert (await http.post(f"{API}/{session}/undo")).json() == {"user": None, "bot": None}
     empty = await http.post(f"{API}/{session}/retry", params={"stream": True})
-    assert (empty.status_code, empty.json()["error"]["code"]) == (400, "invalid_value")
+    assert (empty.status_code, empty.json()["error"]["code"]) == (409, "empty_session")
 
 
 async def test_a_session_is_renamed_and_deleted(http: httpx.AsyncClient) -> None:
@@ -155,3 +155,8 @@ async def test_a_reader_who_leaves_stops_the_reply_and_nothing_is_stored(
         while engine.running:
             await asyncio.sleep(0.01)
     assert await texts(http, session) == []
+
+
+async def test_what_may_be_done_with_a_path_is_told(http: httpx.AsyncClient) -> None:
+    answer = await http.request("PUT", f"{API}/{'0' * 32}")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, GET, PATCH")
