@@ -89,9 +89,17 @@ class ChatService:
         await self.models.current.engine.close()
 
     async def stream(
-        self, session: SessionKey, text: str, message_id: str | None = None, user: str | None = None
+        self,
+        session: SessionKey,
+        text: str,
+        message_id: str | None = None,
+        user: str | None = None,
+        *,
+        existing: bool = False,
     ) -> AsyncGenerator[str]:
         """Answer `text`. A message id that has been answered before gets the same answer again.
+
+        With `existing` a session that is not there is not made.
 
         Closing the iterator (or cancelling its task) stops the engine, and nothing is stored.
         """
@@ -99,6 +107,8 @@ class ChatService:
         if not said:
             raise ConfigError("The message is empty: there is nothing to answer.")
         async with self._lock(session):
+            if existing and await self._store.info(session) is None:
+                raise ConfigError("The session is gone: begin another.")
             earlier = None if message_id is None else await self._store.find_reply(session, message_id)
             if earlier is not None:
                 yield earlier
@@ -152,6 +162,11 @@ class ChatService:
         """Start over. How many turns left the conversation; they stay on record."""
         async with self._lock(session):
             return await self._store.clear(session)
+
+    async def delete(self, session: SessionKey) -> bool:
+        """Delete a session with all that was said, once the running reply is stored. False: there is none."""
+        async with self._lock(session):
+            return await self._store.delete(session)
 
     async def history(self, session: SessionKey) -> Dialogue:
         """The conversation as it stands."""

@@ -61,7 +61,7 @@ def serve(
     from chatgpt2.server.running import listen
 
     path, latest = chosen_model(model)
-    names = LOOPBACK if local else ("*",)
+    names = (*LOOPBACK, f"[{host}]" if ":" in host else host) if local else ("*",)
     with listen(host, port) as bound:
         click.echo(f"Loading {path}{' (the latest model)' if latest else ''} …", err=True)
         asyncio.run(_serve(path, database or default_database_url(), engine, (bound, names, grace), asking))

@@ -73,12 +73,20 @@ class Batch:
         self._start()
 
     def _start(self) -> None:
-        """An empty cache, and the way from it to logits."""
+        """An empty cache."""
         self._cache: Cache = self._model.new_cache(self._pad_id)
-        self._next_logits: Callable[[list[int]], Tensor] = partial(self._model.next_logits, self._cache)
-        if record := recorder(self._model.device):
-            self._cache.reserve(self._max_rows, self._model.window)
-            self._next_logits = Graphs(self._model, self._cache, record).next_logits
+        self._next: Callable[[list[int]], Tensor] | None = None
+
+    def _next_logits(self, counts: list[int]) -> Tensor:
+        """Made by the first step, not before: what fails is the step, and an engine that closes takes no memory."""
+        if self._next is None:
+            record = recorder(self._model.device)
+            if record is None:
+                self._next = partial(self._model.next_logits, self._cache)
+            else:
+                self._cache.reserve(self._max_rows, self._model.window)
+                self._next = Graphs(self._model, self._cache, record).next_logits
+        return self._next(counts)
 
     def __len__(self) -> int:
         return len(self._rows)

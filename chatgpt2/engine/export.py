@@ -27,8 +27,8 @@ from torch.nn import functional
 from transformers import GPT2LMHeadModel
 
 from chatgpt2.engine.base import Weights
+from chatgpt2.engine.checking import check_banned
 from chatgpt2.engine.gpt2 import activation
-from chatgpt2.engine.worker import check_banned
 from chatgpt2.errors import EngineError
 
 _FORMAT = 2  # raised when the graph below changes, so that old exports are made again

@@ -12,13 +12,15 @@ import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 from chatgpt2.engine.base import Engine, SamplingParams, Step
+from chatgpt2.engine.checking import checked
 from chatgpt2.engine.child import Child
 from chatgpt2.engine.messages import Add, Command, Drop, Failure, Packet, Setup
-from chatgpt2.engine.worker import PROMPT_TOKENS_PER_STEP, Event, Request, Worker, checked
+from chatgpt2.engine.worker import PROMPT_TOKENS_PER_STEP, Event, Request, Worker
 from chatgpt2.errors import EngineError
 
 FAST = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "128"}
@@ -181,6 +183,9 @@ class OpenVinoEngine:
         )
         if params.no_repeat_ngram:
             return self._elsewhere(prompt, params)
+        # An id that the model does not have would fail everyone's step.
+        known = tuple(i for i in params.stop_ids if 0 <= i < self._vocabulary)
+        params = replace(params, stop_ids=known)
         return self._worker.answer(prompt, params, self)
 
     async def _elsewhere(self, prompt: list[int], params: SamplingParams) -> AsyncGenerator[Step]:

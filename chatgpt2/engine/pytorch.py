@@ -15,8 +15,9 @@ from transformers import GPT2LMHeadModel
 
 from chatgpt2.engine.base import SamplingParams, Step
 from chatgpt2.engine.batch import Batch
+from chatgpt2.engine.checking import check_banned, checked
 from chatgpt2.engine.gpt2 import Gpt2
-from chatgpt2.engine.worker import Worker, check_banned, checked
+from chatgpt2.engine.worker import Worker
 
 
 class PyTorchEngine:

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 import httpx
 
 from chatgpt2.engine.base import Finish, SamplingParams, Step
-from chatgpt2.engine.worker import checked
+from chatgpt2.engine.checking import checked
 from chatgpt2.errors import EngineBusy, EngineError
 
 _FORBIDDEN = -100.0  # the strongest logit_bias that the protocol knows: never sampled

@@ -11,13 +11,14 @@ import asyncio
 import math
 import threading
 from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 from weakref import WeakValueDictionary
 
 from chatgpt2.engine.base import SamplingParams, Step
-from chatgpt2.errors import EngineBusy, EngineError, PromptError
+from chatgpt2.errors import EngineBusy, EngineError
 
 # Prompt tokens read per step before the running replies get their next token: what limits how long a
 # crowd of newcomers can hold up those who are being answered.
@@ -154,7 +155,8 @@ class Worker:
                 self._turn()
             except Exception as error:  # whatever the step raises belongs to the callers; the thread goes on
                 self._fail(error)
-        self._batch.clear()
+        with suppress(Exception):
+            self._batch.clear()
         with self._changed:
             left = [*self._running, *self._waiting]
             self._running.clear()
@@ -201,11 +203,15 @@ class Worker:
 
     def _fail(self, error: Exception) -> None:
         """Everyone in the batch gets the error, those in the queue their turn with a fresh batch."""
-        self._batch.clear()
         with self._changed:
             failed = list(self._running)
             self._running.clear()
         self._post((request, _explained(error)) for request in failed)
+        try:
+            self._batch.clear()
+        except Exception:  # nothing can be answered any more, and everyone is told so
+            with self._changed:
+                self._closing = True
 
     def _post(self, letters: Iterable[Letter]) -> None:
         """Send letters out, bundled by event loop, since each call into one costs a wake-up."""
@@ -264,36 +270,3 @@ def _explained(error: Exception) -> EngineError:
     explained = EngineError(f"the reply could not be generated: {what}")
     explained.__cause__ = error
     return explained
-
-
-def checked(
-    prompt_ids: Sequence[int], params: SamplingParams, *, window: int, vocabulary: int, max_batch: int
-) -> list[int]:
-    """The prompt, if it can be answered. A bad id must not reach the batch: it would fail everyone.
-
-    Raises PromptError for an empty prompt, one that leaves no room in `window`, an id outside `vocabulary`,
-    and for more replies than `max_batch`.
-    """
-    prompt = [int(i) for i in prompt_ids]
-    if not prompt:
-        raise PromptError("the prompt is empty: at least one token is needed")
-    if len(prompt) >= window:
-        raise PromptError(
-            f"the prompt has {len(prompt)} tokens, but the model's window has {window} "
-            f"and must hold the reply too: at most {window - 1} are possible"
-        )
-    if wrong := [i for i in prompt if not 0 <= i < vocabulary]:
-        raise PromptError(f"id {wrong[0]} of the prompt is outside the model's vocabulary of {vocabulary}")
-    if params.n > max_batch:
-        raise PromptError(
-            f"{params.n} replies were asked for, but the engine makes at most {max_batch} at once"
-        )
-    return prompt
-
-
-def check_banned(banned_ids: Sequence[int], vocabulary: int) -> None:
-    """Raises EngineError when a banned id is not in the vocabulary, or nothing else is."""
-    if wrong := [i for i in banned_ids if not 0 <= i < vocabulary]:
-        raise EngineError(f"banned id {wrong[0]} is outside the model's vocabulary of {vocabulary}")
-    if len(set(banned_ids)) >= vocabulary:
-        raise EngineError("every token of the model is banned: nothing can be generated")

@@ -15,6 +15,7 @@ from chatgpt2.chat import ChatService
 from chatgpt2.errors import StoreError
 from chatgpt2.server import completions, faults, page, sessions
 from chatgpt2.server.door import Door
+from chatgpt2.server.limits import Limited
 from chatgpt2.server.metrics import Counting, Measured, Metrics
 from chatgpt2.store import ApiKeys, SessionStore
 
@@ -33,6 +34,7 @@ def create_app(
     metrics = Metrics()
     service.models.measure(lambda engine: Measured(engine, metrics))
     app = FastAPI(title="chatgpt2", version=__version__, docs_url=None, redoc_url=None)
+    app.add_middleware(Limited)
     app.add_middleware(Counting, metrics=metrics)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
     faults.install(app)

@@ -128,11 +128,19 @@ def _completion_job(asked: CompletionRequest, serving: Serving) -> Job:
         params = replace(params, stop_ids=tuple(asked.stop_token_ids))
     if asked.ignore_eos:
         params = replace(params, stop_ids=())
-    if any(bias > -100 for bias in (asked.logit_bias or {}).values()):
-        raise Fault(400, "logit_bias can only forbid (-100) here", "invalid_value", "logit_bias")
+    if not _needless(asked.logit_bias or {}, serving):
+        what = "logit_bias can only forbid (-100) what this model never says"
+        raise Fault(400, what, "invalid_value", "logit_bias")
     usage = bool(asked.stream_options and asked.stream_options.include_usage)
     with_ids = bool(asked.return_token_ids)
     return Job("text_completion", name_of(serving), prompt, params, asked.stops, usage, with_ids)
+
+
+def _needless(bias: dict[str, float], serving: Serving) -> bool:
+    """Whether the bias asks for nothing but what is so anyway, as another chatgpt2 does."""
+    banned, entries = set(serving.codec.banned_ids), len(serving.codec.vocabulary)
+    ids = [int(name) if name.isdecimal() else 0 for name in bias]
+    return all(value <= -100 for value in bias.values()) and all(i in banned or i >= entries for i in ids)
 
 
 async def _respond(

@@ -81,7 +81,8 @@ def body(fault: Fault) -> dict[str, Any]:
     return {"error": {"message": str(fault), "type": kind, "param": fault.param, "code": fault.code}}
 
 
-def _answer(fault: Fault) -> JSONResponse:
+def answer(fault: Fault) -> JSONResponse:
+    """The response that refuses."""
     headers = {}
     if fault.status in (429, 503):
         headers["Retry-After"] = str(fault.retry_after)
@@ -104,23 +105,24 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Fault)
     async def refused(request: Request, error: Fault) -> JSONResponse:
-        return _answer(error)
+        return answer(error)
 
     @app.exception_handler(ChatGPT2Error)
     async def failed(request: Request, error: ChatGPT2Error) -> JSONResponse:
-        return _answer(fault_of(error))
+        return answer(fault_of(error))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        return _answer(_invalid(error))
+        return answer(_invalid(error))
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
-        answer = _answer(Fault(error.status_code, f"{error.detail}: {request.method} {request.url.path}"))
-        answer.headers.update(error.headers or {})
+        refusal = answer(Fault(error.status_code, f"{error.detail}: {request.method} {request.url.path}"))
+        refusal.headers.update(error.headers or {})
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            answer.headers["Allow"] = ", ".join(sorted(_methods(app, request)))
-        return answer
+            methods = _methods(app, request)
+            refusal.headers["Allow"] = ", ".join(sorted(methods)) or refusal.headers.get("Allow", "GET")
+        return refusal
 
 
 def _methods(app: FastAPI, request: Request) -> set[str]:

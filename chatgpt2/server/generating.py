@@ -45,7 +45,9 @@ class Stops:
 
 def _begun(text: str, stop: str) -> int:
     """How many letters at the end of the text begin the stop string."""
-    return next((size for size in range(len(stop) - 1, 0, -1) if text.endswith(stop[:size])), 0)
+    return next(
+        (size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0
+    )
 
 
 class _Reply:

@@ -26,6 +26,9 @@ from chatgpt2.server.faults import documented
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
+_METHODS = {"GET", "POST", "PATCH", "DELETE", "HEAD", "OPTIONS", "PUT"}
+
+
 class Metrics:
     """The counters of one service. A registry of their own, so that two services in a process do not mix."""
 
@@ -126,5 +129,6 @@ class Counting:
             await self._app(scope, receive, noting)
         finally:
             route = getattr(scope.get("route"), "path", "other")
-            self._metrics.requests.labels(scope["method"], route, str(status)).inc()
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            self._metrics.requests.labels(method, route, str(status)).inc()
             self._metrics.seconds.labels(route).observe(time.monotonic() - began)

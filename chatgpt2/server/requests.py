@@ -17,6 +17,7 @@ from pydantic import (
 
 _MOST_REPLIES = 16
 _MOST_STOPS = 4
+_LONGEST_STOP = 1000  # characters
 _LONGEST_TEXT = 100_000  # characters of one message
 
 # Fields that would change the reply in a way that no engine here knows, and the values that ask for nothing.
@@ -32,6 +33,7 @@ _NOT_OFFERED: dict[str, tuple[Any, ...]] = {
     "presence_penalty": (None, 0),
     "modalities": (None, ["text"]),
     "audio": (None,),
+    "logit_bias": (None, {}),
     "suffix": (None, ""),
     "echo": (None, False),
 }
@@ -50,6 +52,9 @@ Replies = Annotated[StrictInt, Field(ge=1, le=_MOST_REPLIES), _also]
 TopK = Annotated[StrictInt, Field(ge=-1, lt=2**31), _also]
 
 
+Stop = Annotated[str, Field(max_length=_LONGEST_STOP)]
+
+
 class Sampled(BaseModel):
     """The settings that both kinds of request share. `top_k`, `repetition_penalty` and `min_tokens` are vLLM's."""
 
@@ -66,7 +71,7 @@ class Sampled(BaseModel):
     top_k: TopK | None = None
     repetition_penalty: float | None = Field(None, gt=0, le=10)
     seed: Whole | None = None
-    stop: str | list[str] | None = None
+    stop: Stop | list[Stop] | None = None
     user: str | None = Field(None, max_length=255)
 
     @field_validator("stop")

@@ -19,7 +19,9 @@ def listen(host: str, port: int) -> socket.socket:
         family, kind, proto, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with ExitStack() as undo:
             bound = undo.enter_context(socket.socket(family, kind, proto))
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # On Windows SO_REUSEADDR would share the port with a server that has it already.
+            option = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
+            bound.setsockopt(socket.SOL_SOCKET, option, 1)
             bound.bind(place)
             undo.pop_all()
     except OSError as error:

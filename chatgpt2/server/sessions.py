@@ -106,7 +106,7 @@ def _add_keeping(router: APIRouter, service: ChatService, store: SessionStore) -
     async def create(named: Named) -> SessionCard:
         """A new session."""
         key = _key(uuid4().hex)
-        await store.name(key, named.title)
+        await store.create(key, named.title)
         return _card(await _known(store, key.chat))
 
     @router.get("")
@@ -125,13 +125,13 @@ def _add_keeping(router: APIRouter, service: ChatService, store: SessionStore) -
     @router.patch("/{session}")
     async def rename(session: Id, named: Named) -> SessionCard:
         """Give a session another title."""
-        await store.name((await _known(store, session)).key, named.title)
+        await store.rename((await _known(store, session)).key, named.title)
         return _card(await _known(store, session))
 
     @router.delete("/{session}", status_code=204)
     async def delete(session: Id) -> Response:
         """Delete a session with all that was said in it."""
-        await store.delete((await _known(store, session)).key)
+        await service.delete((await _known(store, session)).key)
         return Response(status_code=204)
 
 
@@ -151,7 +151,9 @@ def _add_talking(router: APIRouter, service: ChatService, store: SessionStore) -
         if not said.text.strip():
             raise Fault(400, "The message is empty: there is nothing to answer.", "invalid_value", "text")
         key = (await _known(store, session)).key
-        return await _reply(request, service.stream(key, said.text, said.message_id), said.stream)
+        return await _reply(
+            request, service.stream(key, said.text, said.message_id, existing=True), said.stream
+        )
 
     @router.post("/{session}/retry", response_model=None, responses=answers)
     async def retry(

@@ -184,11 +184,16 @@ class SessionStore:
             row = (await db.execute(_INFO.where(is_key(key)))).one_or_none()
         return None if row is None else _info(row)
 
-    async def name(self, key: SessionKey, title: str | None) -> None:
-        """Give the session a title, or take it away; the session is made when it is not there."""
+    async def create(self, key: SessionKey, title: str | None = None) -> None:
+        """Make a session that nobody has spoken in yet."""
         async with self.writing() as db:
             session = await claim(db, key, datetime.now(UTC))
             await db.execute(update(sessions).where(sessions.c.id == session).values(title=title))
+
+    async def rename(self, key: SessionKey, title: str | None) -> None:
+        """Give the session a title, or take it away."""
+        async with self.writing() as db:
+            await db.execute(update(sessions).where(is_key(key)).values(title=title))
 
     async def record(self, key: SessionKey) -> list[StoredTurn]:
         """Every turn ever stored in this session, the removed ones too."""

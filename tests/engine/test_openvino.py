@@ -255,6 +255,23 @@ async def test_settings_too_small_for_single_precision_harm_nobody(
     assert await other == endless[0]
 
 
+async def test_stop_ids_that_the_model_does_not_have_harm_nobody(
+    shared: OpenVinoEngine, endless: list[list[int]]
+) -> None:
+    other = asyncio.create_task(reply(shared, PROMPTS[0], ENDLESS))
+    for strange in (-1, VOCABULARY, 2**40, 2**63):
+        assert await reply(shared, PROMPTS[1], replace(ENDLESS, stop_ids=(strange,))) == endless[1]
+    assert await other == endless[0]
+
+
+async def test_the_process_does_not_import_from_where_one_happens_to_be(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "queue.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+    await serve(files).close()
+
+
 async def test_files_that_cannot_be_loaded_are_named(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"cannot load .*delete that folder"):
         serve(tmp_path)

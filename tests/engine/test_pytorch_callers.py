@@ -209,3 +209,23 @@ async def test_the_event_loop_stays_free_during_a_step(
     gate.let(1000)
     await task
     await shared.close()
+
+
+async def test_an_engine_that_cannot_start_over_says_so_to_everyone(
+    model: GPT2LMHeadModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a GPU is lost: nobody waits for what cannot come."""
+    broken = engine(model, max_batch=1)
+
+    def fail() -> None:
+        raise RuntimeError("the GPU is gone")
+
+    before_each_step(monkeypatch, fail)
+    monkeypatch.setattr(broken._worker._batch, "clear", fail)
+    tasks = [asyncio.create_task(reply(broken, [5], ENDLESS)) for _ in range(3)]
+    async with asyncio.timeout(10):
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(result, EngineError) for result in results)
+    with pytest.raises(EngineError, match="closed"):
+        await reply(broken, [5], ENDLESS)
+    await broken.close()

@@ -32,6 +32,8 @@ class Little(Letters):
 
     window = WINDOW
     stop_ids = (SEP,)
+    banned_ids = tuple(BANNED)
+    vocabulary = ("a",) * VOCABULARY
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ class Letters:
 
     window = 1000
     stop_ids = (0,)
+    banned_ids: tuple[int, ...] = (1,)
+    vocabulary = ("a",) * 100_000
 
     def prompt(self, dialogue: Dialogue, room: int, opening: Sequence[Turn] = ()) -> list[int]:
         texts = [turn.text for turn in (*opening, *dialogue.turns)]

@@ -153,6 +153,8 @@ async def test_a_text_goes_on(client: AsyncOpenAI, engine: Scripted) -> None:
         ({"response_format": {"type": "json_object"}}, None, "response_format is not offered"),
         ({"logprobs": True}, None, "logprobs is not offered"),
         ({"presence_penalty": 1}, None, "presence_penalty is not offered"),
+        ({"logit_bias": {"5": 100}}, None, "logit_bias is not offered"),
+        ({"stop": "啊" * 1001}, "stop", "at most 1000"),
     ],
 )
 async def test_what_cannot_be_done_is_refused(
@@ -271,3 +273,36 @@ async def test_running_replies_end_before_the_server_does(tmp_path: Path, engine
             asyncio.get_running_loop().call_later(0.3, engine.pause.set)
         answer = await asking
     assert answer.json()["choices"][0]["message"]["content"] == "一二三"
+
+
+async def test_a_request_that_is_too_large_is_not_read(url: str, engine: Scripted) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(6):
+            yield b" " * (1 << 20)
+
+    async with httpx.AsyncClient(base_url=url) as http:
+        announced = await http.post("/v1/completions", content=b" " * (5 << 20))
+        assert (announced.status_code, announced.json()["error"]["code"]) == (413, "request_too_large")
+        assert (await http.post("/v1/completions", content=endless())).status_code == 413
+    assert not engine.asked
+
+
+async def test_a_bias_that_would_change_the_reply_is_refused(url: str) -> None:
+    async with httpx.AsyncClient(base_url=url) as http:
+        for bias, status in (
+            ({"1": -100}, 200),
+            ({"100001": -100}, 200),
+            ({"5": -100}, 400),
+            ({"1": 3}, 400),
+        ):
+            body = {"model": "小智", "prompt": "你", "logit_bias": bias}
+            assert (await http.post("/v1/completions", json=body)).status_code == status
+
+
+async def test_methods_that_nobody_knows_are_one_label(url: str) -> None:
+    async with httpx.AsyncClient(base_url=url) as http:
+        await http.request("FOO", "/healthz")
+        refused = await http.post("/")
+        assert (refused.status_code, refused.headers["allow"]) == (405, "GET")
+        said = (await http.get("/metrics")).text
+    assert 'method="other"' in said and "FOO" not in said

@@ -160,3 +160,20 @@ async def test_a_reader_who_leaves_stops_the_reply_and_nothing_is_stored(
 async def test_what_may_be_done_with_a_path_is_told(http: httpx.AsyncClient) -> None:
     answer = await http.request("PUT", f"{API}/{'0' * 32}")
     assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, GET, PATCH")
+
+
+async def test_what_was_deleted_stays_deleted(http: httpx.AsyncClient, engine: Scripted) -> None:
+    session = await made(http)
+    engine.replies, engine.pause = ["一二三"], asyncio.Event()
+    first = asyncio.create_task(say(http, session, "数数"))
+    while not engine.running:
+        await asyncio.sleep(0.01)
+    deleting = asyncio.create_task(http.delete(f"{API}/{session}"))
+    await asyncio.sleep(0.1)
+    late = asyncio.create_task(http.post(f"{API}/{session}/messages", json={"text": "还在吗"}))
+    await asyncio.sleep(0.1)
+    engine.pause.set()
+    assert await first == "一二三"
+    assert (await deleting).status_code == 204
+    assert (await late).status_code == 400
+    assert (await http.get(f"{API}/{session}")).status_code == 404

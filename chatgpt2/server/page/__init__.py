@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 from importlib import resources
 from pathlib import Path
 
@@ -20,6 +21,10 @@ _HEADERS = {
 }
 
 
+# Windows asks its registry, and browsers run no script that is called plain text.
+_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+
+
 class _Files(StaticFiles):
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)
@@ -29,6 +34,8 @@ class _Files(StaticFiles):
 
 def mount(app: FastAPI) -> None:
     """Serve the page at / and its files under /page."""
+    for ending, kind in _TYPES.items():
+        mimetypes.add_type(kind, ending)
     folder = Path(str(resources.files("chatgpt2.server.page")))
     app.mount("/page", _Files(directory=folder), name="page")
 

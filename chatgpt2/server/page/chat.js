@@ -6,6 +6,7 @@ const $ = (id) => document.getElementById(id);
 const wide = () => matchMedia("(min-width: 44rem)").matches;
 let words = WORDS["zh-CN"];
 let current = null; // the id of the session on the screen; null: a new one that nobody has spoken in
+let acting = false; // something was asked of the service and has not come back
 let running = null; // the AbortController of the reply in the making
 
 // Looks
@@ -88,13 +89,14 @@ async function copy(text, where) {
 // The last question can be changed, the last reply made anew, every reply copied.
 function equip() {
   for (const old of $("turns").querySelectorAll(".tools")) old.remove();
-  const items = [...$("turns").querySelectorAll("li")];
+  const items = [...$("turns").querySelectorAll("li:not(.welcome)")];
   for (const item of items) {
     const last = items.indexOf(item) >= items.length - 2;
     const tools = document.createElement("div");
     tools.className = "tools";
     const text = item.querySelector(".said").textContent;
-    if (item.className === "bot") tools.append(button(words.copy, (event) => copy(text, event.target)));
+    // Browsers let only pages from this machine or over HTTPS write to the clipboard.
+    if (item.className === "bot" && navigator.clipboard) tools.append(button(words.copy, (event) => copy(text, event.target)));
     if (item.className === "bot" && last) tools.append(button(words.retry, again));
     if (item.className === "user" && last) tools.append(button(words.edit, () => edit(text)));
     item.append(tools);
@@ -139,8 +141,13 @@ async function watch(path, body, item) {
 async function send(event) {
   event.preventDefault();
   const text = $("text").value.trim();
-  if (!text || running) return;
-  if (current === null) await begin(text);
+  if (!text || running || acting) return;
+  acting = true;
+  try {
+    if (current === null) await begin(text);
+  } finally {
+    acting = false;
+  }
   $("turns").querySelector(".welcome")?.remove();
   $("text").value = "";
   const mine = show("user", text);
@@ -176,9 +183,14 @@ async function again() {
 }
 
 async function edit(text) {
-  if (running) return;
-  await call("POST", `${API}/${current}/undo`);
-  await open(current);
+  if (running || acting) return;
+  acting = true;
+  try {
+    await call("POST", `${API}/${current}/undo`);
+    await open(current);
+  } finally {
+    acting = false;
+  }
   $("text").value = text;
   $("text").focus();
 }
@@ -268,13 +280,17 @@ $("language").addEventListener("click", safely(() => {
 }));
 $("text").addEventListener("keydown", (event) => {
   // Enter that ends the choice of a character in an input method is not for us.
-  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+  if (event.key === "Enter" && !event.shiftKey && !composing(event)) {
     event.preventDefault();
     $("form").requestSubmit();
   }
 });
+// Safari ends the composition before it tells of the key, and marks it with 229.
+function composing(event) {
+  return event.isComposing || event.keyCode === 229;
+}
 document.addEventListener("keydown", (event) => {
-  if (event.key !== "Escape") return;
+  if (event.key !== "Escape" || composing(event)) return;
   running?.abort();
   side(false);
 });
