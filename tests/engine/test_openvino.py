@@ -158,20 +158,6 @@ async def test_a_failed_step_reaches_every_caller_and_the_engine_recovers(
     await shared.close()
 
 
-async def test_a_killed_process_fails_its_replies_and_the_next_one_gets_a_new_process(
-    shared: OpenVinoEngine, endless: list[list[int]]
-) -> None:
-    async with aclosing(shared.generate(PROMPTS[0], ENDLESS)) as stream:
-        await anext(stream)
-        first = process()
-        first.kill()
-        with pytest.raises(EngineError, match="killed by signal 9"):
-            async for _ in stream:
-                pass
-    assert await reply(shared, PROMPTS[1], ENDLESS) == endless[1]
-    assert process().pid != first.pid
-
-
 async def test_nobody_notices_a_process_that_died_while_nobody_asked(
     shared: OpenVinoEngine, endless: list[list[int]]
 ) -> None:
