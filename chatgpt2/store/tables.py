@@ -62,6 +62,7 @@ sessions = Table(
     Column("thread", String(255), nullable=False),
     Column("title", Text),
     Column("settings", JSON, nullable=False),
+    Column("persona", JSON(none_as_null=True)),  # opening turns of this session's own; NULL: the model's
     Column("created", UtcDateTime, nullable=False),
     Column("last_active", UtcDateTime, nullable=False, index=True),
     UniqueConstraint("platform", "account", "chat", "thread"),
@@ -108,4 +109,39 @@ api_keys = Table(
     Column("created", UtcDateTime, nullable=False),
     Column("expires", UtcDateTime),
     Column("revoked", UtcDateTime),
+)
+
+# What somebody thinks of a reply. Who has no user id (the terminal, the page) is the user "".
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("turn_id", ForeignKey(turns.c.id, ondelete="CASCADE"), nullable=False),
+    Column("user_id", String(255), nullable=False),
+    Column("verdict", String(8)),
+    Column("text", Text),
+    Column("created", UtcDateTime, nullable=False, index=True),
+    UniqueConstraint("turn_id", "user_id"),
+)
+
+# Whose words may not be trained on.
+opt_outs = Table(
+    "opt_outs",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("platform", String(64), nullable=False),
+    Column("account", String(255), nullable=False),
+    Column("user_id", String(255), nullable=False),
+    Column("created", UtcDateTime, nullable=False),
+    UniqueConstraint("platform", "account", "user_id"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("at", UtcDateTime, nullable=False, index=True),
+    Column("actor", String(255), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("detail", JSON, nullable=False),
 )
