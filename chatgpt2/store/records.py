@@ -8,7 +8,8 @@ from typing import Literal
 
 from chatgpt2.dialogue import Role
 
-Removal = Literal["reset", "undo", "retry"]
+# "blocked": the message or its reply held a blocked word.
+Removal = Literal["reset", "undo", "retry", "blocked"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from sqlalchemy import Select, and_, delete, func, select, update
+from sqlalchemy import URL, Select, and_, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chatgpt2.dialogue import Dialogue, Turn
 from chatgpt2.store.faults import plain_faults
 from chatgpt2.store.opening import open_engine, read_url
-from chatgpt2.store.records import Exchange, SessionInfo, SessionKey, StoredTurn
+from chatgpt2.store.order import SessionOrder
+from chatgpt2.store.records import Exchange, Removal, SessionInfo, SessionKey, StoredTurn
 from chatgpt2.store.rows import (
     ACTIVE,
     add,
@@ -65,6 +66,7 @@ class SessionStore:
         # SQLite makes a waiting writer sleep and look again; our own writers can be woken in turn.
         single = engine.dialect.name == "sqlite"
         self._one_writer = asyncio.Lock() if single else nullcontext()
+        self._order = SessionOrder(engine)
 
     @classmethod
     async def open(cls, url: str) -> Self:
@@ -72,7 +74,17 @@ class SessionStore:
         return cls(await open_engine(read_url(url)))
 
     async def close(self) -> None:
+        await self._order.close()
         await self._engine.dispose()
+
+    @property
+    def url(self) -> URL:
+        """Where the database is."""
+        return self._engine.url
+
+    def alone(self, key: SessionKey) -> AbstractAsyncContextManager[None]:
+        """Have the session to oneself among all processes on a PostgreSQL; see SessionOrder."""
+        return self._order.alone(key)
 
     async def __aenter__(self) -> Self:
         return self
@@ -107,11 +119,13 @@ class SessionStore:
         model: str | None = None,
         tokens: int | None = None,
         latency: float | None = None,
+        removed: Removal | None = None,
     ) -> str:
         """Store an exchange; return the reply that stands: `bot_text`, or the earlier one when another
-        process has answered the same message meanwhile."""
+        process has answered the same message meanwhile. With `removed` it is only on record."""
         now = datetime.now(UTC)
         common = {"message_id": message_id, "created": now}
+        common |= {"removed": now, "removed_why": removed} if removed else {}
         said = {**common, "role": "user", "text": user_text, "user_id": user_id}
         answered = {**common, "role": "bot", "text": bot_text, "model": model, "tokens": tokens}
         async with self.writing() as db:
@@ -222,6 +236,19 @@ class SessionStore:
             session = await claim(db, key, datetime.now(UTC))
             await db.execute(update(sessions).where(sessions.c.id == session).values(settings=dict(settings)))
 
+    async def persona(self, key: SessionKey) -> tuple[Turn, ...] | None:
+        """The opening turns that are this session's own; None: it has none."""
+        async with self.reading() as db:
+            kept = await db.scalar(select(sessions.c.persona).where(is_key(key)))
+        return None if kept is None else tuple(Turn(role, text) for role, text in kept)
+
+    async def set_persona(self, key: SessionKey, persona: Iterable[Turn] | None) -> None:
+        """Replace this session's opening turns; None: back to the model's own."""
+        kept = None if persona is None else [[turn.role, turn.text] for turn in persona]
+        async with self.writing() as db:
+            session = await claim(db, key, datetime.now(UTC))
+            await db.execute(update(sessions).where(sessions.c.id == session).values(persona=kept))
+
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         with plain_faults(self._engine.url):
@@ -232,4 +259,13 @@ class SessionStore:
     async def writing(self) -> AsyncIterator[AsyncConnection]:
         with plain_faults(self._engine.url):
             async with self._one_writer, self._writer.begin() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def maintaining(self) -> AsyncIterator[AsyncConnection]:
+        """A connection outside any transaction, as VACUUM needs it."""
+        sqlite = self._engine.dialect.name == "sqlite"
+        how = {"plain": True} if sqlite else {"isolation_level": "AUTOCOMMIT"}
+        with plain_faults(self._engine.url):
+            async with self._one_writer, self._engine.execution_options(**how).connect() as connection:
                 yield connection

@@ -45,8 +45,9 @@ def sqlite_engine(url: URL, *, migrating: bool = False) -> AsyncEngine:
     def _on_begin(connection: Connection) -> None:
         # A transaction that reads first and writes later fails at once when another wrote between; taking the
         # writer's lock at the beginning makes it wait instead.
-        writes = connection.get_execution_options().get("writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        options = connection.get_execution_options()
+        if not options.get("plain", False):
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writes", False) else "BEGIN")
 
     return engine
 

@@ -1,0 +1,116 @@
+"""Many writers, killed writers, a full disk."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, event
+
+from chatgpt2.errors import StoreError
+from chatgpt2.store import SessionKey, SessionStore
+from chatgpt2.store.upkeep import check
+
+KEY = SessionKey("web", chat="one")
+PROCESSES, STORES, EXCHANGES = 5, 10, 4
+
+CROWD = f"""
+import asyncio, sys
+from chatgpt2.store import SessionKey, SessionStore
+KEY = SessionKey("web", chat="one")
+async def write(name):
+    async with await SessionStore.open(sys.argv[1]) as store:
+        for number in range({EXCHANGES}):
+            said = f"{{name}} {{number}}"
+            assert await store.append(KEY, said, "好", message_id=said) == "好"
+async def main():
+    await asyncio.gather(*(write(f"{{sys.argv[2]}}.{{each}}") for each in range({STORES})))
+sys.stdin.readline()
+asyncio.run(main())
+"""
+
+ENDLESS = """
+import asyncio, itertools, sys
+from chatgpt2.store import SessionKey, SessionStore
+async def write(store, name):
+    for number in itertools.count():
+        await store.append(SessionKey("web", chat=name), "问" * 500, "答" * 500)
+        print("written", flush=True)
+async def main():
+    async with await SessionStore.open(sys.argv[1]) as store:
+        await asyncio.gather(*(write(store, f"{each}") for each in range(4)))
+asyncio.run(main())
+"""
+
+
+async def test_fifty_writers_to_one_session_keep_order_and_lose_nothing(url: str) -> None:
+    async with await SessionStore.open(url):
+        pass
+    started = [_start(CROWD, url, str(number)) for number in range(PROCESSES)]
+    for process in started:  # all are ready when the first begins
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    ended = await asyncio.gather(*(asyncio.to_thread(process.communicate) for process in started))
+    assert [(error, process.returncode) for (_, error), process in zip(ended, started, strict=True)] == [
+        ("", 0)
+    ] * PROCESSES
+    async with await SessionStore.open(url) as store:
+        record = await store.record(KEY)
+        assert await check(store) == []
+    assert [turn.position for turn in record] == list(range(2 * PROCESSES * STORES * EXCHANGES))
+    assert [turn.role for turn in record] == ["user", "bot"] * (PROCESSES * STORES * EXCHANGES)
+    for process_number in range(PROCESSES):
+        for each in range(STORES):
+            name = f"{process_number}.{each} "
+            said = [turn.text for turn in record if turn.role == "user" and turn.text.startswith(name)]
+            assert said == [f"{name}{number}" for number in range(EXCHANGES)]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
+async def test_killed_writers_leave_no_half_turn(url: str) -> None:
+    written = 0
+    for _ in range(3):
+        process = _start(ENDLESS, url)
+        assert process.stdout is not None
+        for _ in range(5):
+            assert await asyncio.to_thread(process.stdout.readline) == "written\n"
+        process.kill()
+        process.communicate()
+        written += 5
+        async with await SessionStore.open(url) as store:
+            assert await check(store) == []
+            turns = sum(info.turns for info in await store.sessions())
+            assert turns % 2 == 0
+            assert turns >= 2 * written
+
+
+async def test_a_full_disk_is_told_and_passes(tmp_path: Path) -> None:
+    full = False
+
+    def limit(connection: Connection) -> None:
+        # What SQLite does on a full disk, without filling one: SQLITE_FULL.
+        connection.exec_driver_sql(f"PRAGMA max_page_count={1 if full else 1_000_000}")
+
+    store = await SessionStore.open(f"sqlite:///{tmp_path}/chat.db")
+    async with store.reading() as db:
+        event.listen(db.sync_engine, "begin", limit)
+    async with store:
+        await store.append(KEY, "一", "甲")
+        full = True
+        with pytest.raises(StoreError, match="the disk is full"):
+            await store.append(KEY, "二" * 50_000, "乙" * 50_000)
+        full = False
+        assert len((await store.load(KEY)).turns) == 2
+        assert await check(store) == []
+        await store.append(KEY, "二" * 50_000, "乙" * 50_000)
+        assert len((await store.load(KEY)).turns) == 4
+
+
+def _start(program: str, *arguments: str) -> subprocess.Popen[str]:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, "-c", program, *arguments], text=True, **pipes)
