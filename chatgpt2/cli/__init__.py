@@ -23,6 +23,7 @@ COMMANDS = {
     "serve": ("serve:serve", "Serve a model to clients of the OpenAI API."),
     "keys": ("keys:keys", "Make, list or revoke the keys of `serve`."),
     "sessions": ("sessions:sessions", "List, show or delete kept conversations."),
+    "db": ("db:db", "Upgrade, check, back up, export, erase the session database."),
     "corpus": ("corpus:corpus", "Check a corpus before training on it."),
     "init-corpus": ("corpus:init_corpus", "Write the bundled Chinese corpus to a folder."),
     "vocabulary": ("vocabulary:vocabulary", "Build or look at a vocabulary."),

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
-from chatgpt2.cli.home import default_database_url
+from chatgpt2.cli.database import Result, database_option, with_store
 from chatgpt2.errors import ConfigError
 
 if TYPE_CHECKING:
-    from chatgpt2.store import ApiKey, ApiKeys
-
-Result = TypeVar("Result")
+    from chatgpt2.store import ApiKey, ApiKeys, Audit
 
 _LONGEST_LABEL = 100
-_database = click.option(
-    "--database",
-    metavar="URL",
-    envvar="CHATGPT2_DATABASE",
-    help="That of the service. [default: in the data folder]",
-)
 
 
 @click.group("keys")
@@ -39,19 +30,25 @@ def keys() -> None:
 @click.option(
     "--per-minute", type=click.IntRange(min=1), help="How many requests it allows. [default: any number]"
 )
-@_database
+@database_option
 def create(label: str, days: int | None, per_minute: int | None, database: str | None) -> None:
     """Make a key, called LABEL, and print it. Only its hash is kept, so it cannot be shown again."""
     if not 0 < len(label.strip()) <= _LONGEST_LABEL or not label.isprintable():
         raise ConfigError(f"{label!r} cannot be a key's label: it needs 1 to {_LONGEST_LABEL} characters")
-    click.echo(_with_keys(database, lambda all_: all_.create(label.strip(), days, per_minute)))
+
+    async def make(all_: ApiKeys, audit: Audit) -> str:
+        key = await all_.create(label.strip(), days, per_minute)
+        await audit.note("cli", "key.create", label=label.strip(), days=days, per_minute=per_minute)
+        return key
+
+    click.echo(_with_keys(database, make))
 
 
 @keys.command("list")
-@_database
+@database_option
 def list_keys(database: str | None) -> None:
     """List the keys by their labels."""
-    found = _with_keys(database, lambda all_: all_.all())
+    found = _with_keys(database, lambda all_, _: all_.all())
     for key in found:
         click.echo(f"{key.created.astimezone():%Y-%m-%d}  {key.label}  ({_state(key)})")
     if not found:
@@ -70,18 +67,20 @@ def _state(key: ApiKey) -> str:
 
 @keys.command("revoke")
 @click.argument("label")
-@_database
+@database_option
 def revoke(label: str, database: str | None) -> None:
     """Let the key LABEL open nothing any more, from the next request on."""
-    if not _with_keys(database, lambda all_: all_.revoke(label)):
+
+    async def end(all_: ApiKeys, audit: Audit) -> bool:
+        if done := await all_.revoke(label):
+            await audit.note("cli", "key.revoke", label=label)
+        return done
+
+    if not _with_keys(database, end):
         raise ConfigError(f"there is no good key {label!r}: `chatgpt2 keys list` shows them")
 
 
-def _with_keys(database: str | None, act: Callable[[ApiKeys], Awaitable[Result]]) -> Result:
-    from chatgpt2.store import ApiKeys, SessionStore
+def _with_keys(database: str | None, act: Callable[[ApiKeys, Audit], Awaitable[Result]]) -> Result:
+    from chatgpt2.store import ApiKeys, Audit
 
-    async def run() -> Result:
-        async with await SessionStore.open(database or default_database_url()) as store:
-            return await act(ApiKeys(store))
-
-    return asyncio.run(run())
+    return with_store(database, lambda store: act(ApiKeys(store), Audit(store)))

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from chatgpt2.cli.home import default_database_url
+from chatgpt2.cli.database import database_option, with_store
 from chatgpt2.errors import ConfigError
 
 if TYPE_CHECKING:
     from chatgpt2.store import SessionInfo, SessionKey, SessionStore, StoredTurn
 
-Result = TypeVar("Result")
-
-_database = click.option(
-    "--database",
-    metavar="URL",
-    envvar="CHATGPT2_DATABASE",
-    help="Where sessions are kept. [default: in the data folder]",
-)
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -34,11 +24,11 @@ def sessions() -> None:
 
 
 @sessions.command("list")
-@_database
+@database_option
 @_as_json
 def list_sessions(database: str | None, as_json: bool) -> None:
     """List the sessions, the one last spoken in first."""
-    found = _with_store(database, lambda store: store.sessions())
+    found = with_store(database, lambda store: store.sessions())
     if as_json:
         _print_json([_info_json(info) for info in found])
         return
@@ -52,7 +42,7 @@ def list_sessions(database: str | None, as_json: bool) -> None:
 
 @sessions.command("show")
 @click.argument("name")
-@_database
+@database_option
 @_as_json
 def show_session(name: str, database: str | None, as_json: bool) -> None:
     """Print everything said in session NAME, also what a /reset, /undo or /retry took out of it."""
@@ -61,7 +51,7 @@ def show_session(name: str, database: str | None, as_json: bool) -> None:
         info = await _find(store, name)
         return info, await store.record(info.key)
 
-    info, record = _with_store(database, read)
+    info, record = with_store(database, read)
     if as_json:
         _print_json({**_info_json(info), "record": [_plain(asdict(turn)) for turn in record]})
         return
@@ -74,30 +64,20 @@ def show_session(name: str, database: str | None, as_json: bool) -> None:
 @sessions.command("delete")
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@_database
+@database_option
 def delete_session(name: str, yes: bool, database: str | None) -> None:
     """Delete session NAME with all that was said in it."""
-    info = _with_store(database, lambda store: _find(store, name))
+    info = with_store(database, lambda store: _find(store, name))
     if not yes:
         said = info.turns + info.removed
         click.confirm(f"Delete session {name} with its {said} turns for good?", abort=True)
-    _with_store(database, lambda store: store.delete(info.key))
+    with_store(database, lambda store: store.delete(info.key))
     click.echo(f"Deleted session {name}.")
 
 
 def session_name(key: SessionKey) -> str:
     """What a session is called on the command line: the terminal's by their name alone."""
     return key.chat if key.platform == "terminal" else str(key)
-
-
-def _with_store(database: str | None, work: Callable[[SessionStore], Awaitable[Result]]) -> Result:
-    from chatgpt2.store import SessionStore
-
-    async def run() -> Result:
-        async with await SessionStore.open(database or default_database_url()) as store:
-            return await work(store)
-
-    return asyncio.run(run())
 
 
 async def _find(store: SessionStore, name: str) -> SessionInfo:

@@ -31,22 +31,25 @@ async def erase(store: SessionStore, person: Person) -> Erased:
 
     The rows are overwritten (SQLite) as they go; `scrub` clears the rest of the files afterwards. Raises StoreError.
     """
+    user = person.user
+    if user is None:
+        raise ValueError("a person is erased, not a platform")
     async with store.writing() as db:
         if db.dialect.name == "sqlite":
             await db.execute(text("PRAGMA secure_delete=ON"))
         spoken, touched = 0, []
         async for session in sessions_of(db, person):
-            said = await _said_by(db, session.id, person.user)
+            said = await _said_by(db, session.id, user)
             await _delete_turns(db, said)
             spoken += len(said)
-            if said or session.chat == person.user or not person.user:
+            if said or session.chat == user or not user:
                 touched.append(session.id)
         given = await _erase_feedback(db, person)
         gone = await _delete_silent(db, touched)
         others = 0
         for table in metadata.sorted_tables:  # opt-outs, and every table to come that knows its user
             if {"platform", "account", "user_id"} <= set(table.c.keys()):
-                chosen = delete(table).where(is_on(table, person), table.c.user_id == person.user)
+                chosen = delete(table).where(is_on(table, person), table.c.user_id == user)
                 others += (await db.execute(chosen)).rowcount
         others += (await db.execute(delete(audit).where(audit.c.actor == str(person)))).rowcount
     return Erased(spoken, gone, given, others)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import URL, Connection, inspect, make_url, text
@@ -49,6 +50,18 @@ async def open_engine(url: URL) -> AsyncEngine:
             await engine.dispose()
             raise
     return engine
+
+
+async def revision_of(url: URL) -> str | None:
+    """The revision of the database at `url` as it is, not brought up to date. None: there are no tables yet."""
+    if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
+        return None
+    with plain_faults(url):
+        engine = _connect(url)
+        try:
+            return await _revision(engine)
+        finally:
+            await engine.dispose()
 
 
 def _connect(url: URL, *, migrating: bool = False) -> AsyncEngine:

@@ -23,10 +23,10 @@ WHERE = (sessions.c.platform, sessions.c.account, sessions.c.chat)
 @dataclass(frozen=True, slots=True)
 class Person:
     """Somebody on a platform. `user` "" is whoever has no user id there: the person at the terminal, or on the
-    page. `account` None: on any account of the platform."""
+    page; None: everybody there. `account` None: on any account of the platform."""
 
     platform: str
-    user: str = ""
+    user: str | None = ""
     account: str | None = None
 
     def __str__(self) -> str:
@@ -71,7 +71,7 @@ class People:
             async for session in sessions_of(db, person):
 
                 def goes(user: str, where: Any = session) -> bool:
-                    theirs = person is None or person.user == user
+                    theirs = person is None or person.user in (None, user)
                     return theirs and (where.platform, where.account, user) not in out
 
                 said = select(*_SAID).where(turns.c.session_id == session.id).order_by(turns.c.position)
