@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from chatgpt2.store import Person, SessionStore
     from chatgpt2.store.erasing import Erased
 
-_OUT_OF_REACH = "Out of reach: earlier backups and exports, a server's archived logs, models trained on these words."
+_OUT_OF_REACH = (
+    "Out of reach: earlier backups and exports, a server's archived logs, models trained on these words."
+)
 _platform = click.option("--platform", metavar="NAME", help="terminal, web, telegram …")
 _account = click.option("--account", metavar="NAME", help="One account of the platform. [default: all]")
 _user = click.option(
