@@ -6,7 +6,7 @@
     ├── ConfigError      an option or a setting is wrong
     ├── EngineError      a reply cannot be generated
     ├── StoreError       the session database cannot be used
-    └── AdapterError     a chat platform or its bot failed
+    └── AdapterError     a chat platform or its bot failed (RetryLater, WindowClosed, Blocked, Rejected)
 
 Each message is one sentence that a user can act on; `cli` prints it and exits with status 2.
 """
@@ -57,3 +57,23 @@ class StoreError(ChatGPT2Error):
 
 class AdapterError(ChatGPT2Error):
     """A chat platform refused, or its bot cannot run."""
+
+
+class RetryLater(AdapterError):
+    """The platform takes nothing now. `after`: seconds until it may."""
+
+    def __init__(self, after: float, why: str = "the platform asks for a pause") -> None:
+        self.after = after
+        super().__init__(f"{why} ({after:g} s)")
+
+
+class WindowClosed(AdapterError):
+    """The time or the number of replies that the platform allows to this message is used up."""
+
+
+class Blocked(AdapterError):
+    """The person or the chat does not take messages of this bot any more."""
+
+
+class Rejected(AdapterError):
+    """The platform does not take this message, now or later."""

@@ -36,6 +36,7 @@ ONLY = {
     "engine": {"errors"},
     "store": {"dialogue", "errors"},
     "evaluation": {"codec", "dialogue", "engine", "errors"},
+    "adapter": {"errors"},
     "serving": {"dialogue", "engine", "errors"},
     "chat": {"dialogue", "engine", "errors", "serving", "store"},
     "bots": {"adapter"},
@@ -49,7 +50,7 @@ DOORS = {
     "alembic": {"store", "migrations"},
     "click": {"cli"},
     "fastapi": {"server"},
-    "httpx": {"engine"},
+    "httpx": {"adapter", "engine"},
     "huggingface_hub": {"checkpoint"},
     "matplotlib": {"training"},
     "numpy": {

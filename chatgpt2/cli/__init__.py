@@ -21,6 +21,7 @@ COMMANDS = {
     "train-dialog": ("train:train_dialog", "Train or fine-tune a model on dialogues."),
     "chat": ("chat:chat", "Talk to a model in the terminal."),
     "serve": ("serve:serve", "Serve a model to clients of the OpenAI API."),
+    "bots": ("bots:bots", "List the chat platforms that there are adapters for."),
     "keys": ("keys:keys", "Make, list or revoke the keys of `serve`."),
     "sessions": ("sessions:sessions", "List, show or delete kept conversations."),
     "db": ("db:db", "Upgrade, check, back up, export, erase the session database."),
