@@ -51,6 +51,14 @@ class EngineBusy(EngineError):
     """More requests are waiting than the engine takes: try again later."""
 
 
+class ReplyTimeout(EngineError):
+    """A reply took longer than it may."""
+
+
+class ReplyStopped(EngineError):
+    """Somebody stopped the reply."""
+
+
 class StoreError(ChatGPT2Error):
     """The session database cannot be opened, read or written."""
 

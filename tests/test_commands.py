@@ -9,6 +9,7 @@ from fakes.talking import Letters, Scripted
 from chatgpt2.chat import SETTINGS, ChatService
 from chatgpt2.commands import SHARED, Order, obey, read_order
 from chatgpt2.dialogue import Dialogue
+from chatgpt2.serving import Serving
 from chatgpt2.store import SessionKey, SessionStore
 
 KEY = SessionKey("terminal", chat="default")
@@ -17,7 +18,7 @@ KEY = SessionKey("terminal", chat="default")
 @pytest.fixture
 async def service(tmp_path: Path) -> AsyncIterator[ChatService]:
     async with await SessionStore.open(f"sqlite:///{tmp_path}/chat.db") as store:
-        yield ChatService(Scripted(), Letters(), store)
+        yield ChatService(Serving(Scripted(), Letters()), store)
 
 
 async def do(service: ChatService, line: str) -> str:
@@ -38,8 +39,8 @@ async def do(service: ChatService, line: str) -> str:
         ("/撤销", "undo", ""),
         ("/重试", "retry", ""),
         ("/历史", "history", ""),
-        ("/设置　temperature 0.5", "set", "temperature 0.5"),
-        ("/set  top_k  5 ", "set", "top_k  5"),
+        ("/设置　temperature 0.5", "settings", "temperature 0.5"),
+        ("/set  top_k  5 ", "settings", "top_k  5"),
         ("/nonsense", None, ""),
         ("/", None, ""),
     ],
@@ -91,7 +92,8 @@ async def test_settings_are_shown_changed_and_given_back(service: ChatService) -
 
 
 async def test_settings_that_cannot_work(service: ChatService) -> None:
-    assert await do(service, "/set 颜色 红") == f"没有 颜色 这个设置，可以用的有：{'、'.join(SETTINGS)}。"
+    names = "、".join((*SETTINGS, "persona"))
+    assert await do(service, "/set 颜色 红") == f"没有 颜色 这个设置，可以用的有：{names}。"
     assert (await do(service, "/set temperature 99")).startswith("temperature 不能设为 99（")
     assert (await do(service, "/set top_k 很多")).startswith("top_k 不能设为 很多（")
 
@@ -99,3 +101,35 @@ async def test_settings_that_cannot_work(service: ChatService) -> None:
 async def test_an_unknown_command_gets_a_hint(service: ChatService) -> None:
     assert await do(service, "/rest") == "没有 /rest 这个命令。是不是想用 /reset？输入 /help 看看有哪些。"
     assert await obey(Order(None, "", "微笑"), service, KEY) == "没有 /微笑 这个命令。输入 /help 看看有哪些。"
+
+
+async def test_opinions_are_taken_in_plain_words(service: ChatService) -> None:
+    assert await do(service, "/反馈 好") == "还没有可以评价的回答。"
+    await service.reply(KEY, "你好")
+    assert (await do(service, "/feedback")).startswith("怎么评价？")
+    assert await do(service, "／反馈 差 太短了") == "记下了，谢谢！"
+    assert await service.verdicts(KEY) == {1: "down"}
+    assert await do(service, "/feedback 👍") == "记下了，谢谢！"
+    assert await service.verdicts(KEY) == {1: "up"}
+    assert await do(service, "/feedback 挺有意思的") == "记下了，谢谢！"
+
+
+async def test_who_opts_out_is_out_until_they_opt_in(service: ChatService) -> None:
+    assert "不会用于训练" in await do(service, "/optout")
+    assert await service.opted_out(KEY)
+    assert "可以用于训练" in await do(service, "/加入训练")
+    assert not await service.opted_out(KEY)
+
+
+async def test_a_persona_is_set_shown_and_taken_back(service: ChatService) -> None:
+    assert "persona = 无" in await do(service, "/设置")
+    assert await do(service, "/设置 人设 你叫什么 | 我叫小智") == "开场白已设为 你叫什么｜我叫小智。"
+    assert "persona = 你叫什么｜我叫小智（" in await do(service, "/settings")
+    assert (await do(service, "/set persona 一｜二｜三")).startswith("这个开场白不行")
+    assert await do(service, "/set persona 默认") == "开场白已恢复默认。"
+    assert await service.persona(KEY) == ()
+
+
+async def test_start_greets_and_stop_tells_whether_there_was_something(service: ChatService) -> None:
+    assert (await do(service, "/start")).startswith("你好！")
+    assert await do(service, "/停") == "现在没有在说的回答。"

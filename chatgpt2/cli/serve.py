@@ -93,7 +93,7 @@ async def _serve(
         if keys and not any(key.good(datetime.now(UTC)) for key in await keys.all()):
             click.echo("Nobody has a key yet: `chatgpt2 keys create LABEL` makes one.", err=True)
         serving = await asyncio.to_thread(open_model, path, engine, data_folder() / "openvino", _notify)
-        service = ChatService.of(serving, store)
+        service = ChatService(serving, store)
         try:
             async with running(create_app(service, store, names, keys), bound, grace) as ended:
                 click.echo(f"Serving {path} on {address(bound)}", err=True)

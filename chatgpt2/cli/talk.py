@@ -124,7 +124,7 @@ async def _serve(
 ) -> ChatService:
     from chatgpt2.chat import ChatService
 
-    return ChatService.of(await load(options.model), store, overrides=options.sampling)
+    return ChatService(await load(options.model), store, overrides=options.sampling)
 
 
 async def _serving(options: Talk, say: Callable[[str], None], source: str) -> Serving:

@@ -225,22 +225,19 @@ class SessionStore:
             await db.execute(delete(sessions).where(sessions.c.id == session))
         return True
 
-    async def settings(self, key: SessionKey) -> dict[str, Any]:
-        """This session's own settings."""
+    async def own(self, key: SessionKey) -> tuple[dict[str, Any], tuple[Turn, ...] | None]:
+        """This session's own settings, and its own opening turns; None: it has none."""
         async with self.reading() as db:
-            return dict(await db.scalar(select(sessions.c.settings).where(is_key(key))) or {})
+            chosen = select(sessions.c.settings, sessions.c.persona).where(is_key(key))
+            settings, persona = (await db.execute(chosen)).one_or_none() or ({}, None)
+        turns_ = None if persona is None else tuple(Turn(role, text) for role, text in persona)
+        return dict(settings), turns_
 
     async def set_settings(self, key: SessionKey, settings: Mapping[str, Any]) -> None:
         """Replace this session's own settings."""
         async with self.writing() as db:
             session = await claim(db, key, datetime.now(UTC))
             await db.execute(update(sessions).where(sessions.c.id == session).values(settings=dict(settings)))
-
-    async def persona(self, key: SessionKey) -> tuple[Turn, ...] | None:
-        """The opening turns that are this session's own; None: it has none."""
-        async with self.reading() as db:
-            kept = await db.scalar(select(sessions.c.persona).where(is_key(key)))
-        return None if kept is None else tuple(Turn(role, text) for role, text in kept)
 
     async def set_persona(self, key: SessionKey, persona: Iterable[Turn] | None) -> None:
         """Replace this session's opening turns; None: back to the model's own."""

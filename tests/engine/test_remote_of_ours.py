@@ -44,7 +44,7 @@ def there(model: GPT2LMHeadModel) -> PyTorchEngine:
 @pytest.fixture
 async def remote(there: PyTorchEngine, tmp_path: Path) -> AsyncIterator[Any]:
     async with await SessionStore.open(f"sqlite:///{tmp_path}/talk.db") as store:
-        service = ChatService.of(Serving(there, Little(), name="little@1"), store)
+        service = ChatService(Serving(there, Little(), name="little@1"), store)
         with listen("127.0.0.1", 0) as bound:
             async with running(create_app(service, store), bound, 5):
                 made = RemoteEngine(

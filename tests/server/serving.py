@@ -24,7 +24,7 @@ async def served(
     """The service with this engine; its address."""
     serving = Serving(engine, Letters(), SamplingParams(seed=1), name="小智@1", **parts)
     async with await SessionStore.open(f"sqlite:///{folder}/talk.db") as store:
-        service = ChatService.of(serving, store)
+        service = ChatService(serving, store)
         with listen("127.0.0.1", 0) as bound:
             keys = ApiKeys(store) if ask_for_keys else None
             async with running(create_app(service, store, LOOPBACK, keys), bound, 5):

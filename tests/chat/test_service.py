@@ -32,7 +32,8 @@ async def store(tmp_path: Path) -> AsyncIterator[SessionStore]:
 
 def service(store: SessionStore, *replies: str, **more: Any) -> tuple[ChatService, Scripted]:
     engine = Scripted(*replies)
-    return ChatService(engine, Letters(), store, **more), engine
+    parts = {key: more.pop(key) for key in ("defaults", "opening", "name") if key in more}
+    return ChatService(Serving(engine, Letters(), **parts), store, **more), engine
 
 
 async def test_a_stream_is_the_full_text_so_far_then_final(store: SessionStore) -> None:
@@ -52,7 +53,7 @@ async def test_the_final_text_is_given_only_when_stored(store: SessionStore) -> 
 
 
 async def test_the_prompt_is_the_conversation_after_the_opening(store: SessionStore) -> None:
-    chat, engine = service(store, "一", "二", opening=[Turn("user", "你是谁"), Turn("bot", "小智")])
+    chat, engine = service(store, "一", "二", opening=(Turn("user", "你是谁"), Turn("bot", "小智")))
     await chat.reply(KEY, "甲")
     await chat.reply(KEY, "乙")
     assert [prompt for prompt, _ in engine.asked] == ["你是谁|小智|甲", "你是谁|小智|甲|一|乙"]
@@ -66,7 +67,7 @@ async def test_the_prompt_leaves_room_for_the_reply(store: SessionStore) -> None
 
 
 async def test_what_is_known_of_a_reply_is_stored(store: SessionStore) -> None:
-    chat, _ = service(store, "你好呀", model="abc123")
+    chat, _ = service(store, "你好呀", name="abc123")
     await chat.reply(KEY, "你好", message_id="m1", user="u1")
     user, bot = await store.record(KEY)
     assert (user.user_id, user.message_id) == ("u1", "m1")
@@ -122,7 +123,7 @@ async def test_a_failing_engine_stores_nothing(store: SessionStore) -> None:
             yield Step([ord("说")])
             raise EngineError("out of memory")
 
-    chat = ChatService(Failing(), Letters(), store)
+    chat = ChatService(Serving(Failing(), Letters()), store)
     with pytest.raises(EngineError, match="out of memory"):
         await chat.reply(KEY, "你好")
     assert await store.record(KEY) == []
@@ -245,7 +246,7 @@ async def test_settings_that_cannot_work(store: SessionStore, key: str, value: A
     chat, _ = service(store)
     with pytest.raises(ConfigError, match=problem):
         await chat.set(KEY, key, value)
-    assert await store.settings(KEY) == {}
+    assert await store.own(KEY) == ({}, None)
 
 
 async def test_options_that_cannot_work(store: SessionStore) -> None:
@@ -258,13 +259,14 @@ import asyncio, sys
 sys.path.insert(0, sys.argv[2])
 from fakes.talking import Letters, Scripted
 from chatgpt2.chat import ChatService
+from chatgpt2.serving import Serving
 from chatgpt2.store import SessionKey, SessionStore
 
 KEY = SessionKey("terminal", chat="default")
 
 async def main():
     engine = Scripted("你好呀", "在的", "说到一半就")
-    chat = ChatService(engine, Letters(), await SessionStore.open(sys.argv[1]))
+    chat = ChatService(Serving(engine, Letters()), await SessionStore.open(sys.argv[1]))
     print(await chat.reply(KEY, "你好"), await chat.reply(KEY, "在吗"), flush=True)
     engine.pause = asyncio.Event()
     async for text in chat.stream(KEY, "然后呢"):
@@ -277,7 +279,7 @@ asyncio.run(main())
 async def test_kill_in_the_middle_of_a_reply_loses_no_finished_turn(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/chat.db"
     with subprocess.Popen(
-        [sys.executable, "-c", KILLED, url, str(Path(__file__).parent)],
+        [sys.executable, "-c", KILLED, url, str(Path(__file__).parents[1])],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONIOENCODING": "utf-8"},
@@ -298,7 +300,7 @@ async def test_kill_in_the_middle_of_a_reply_loses_no_finished_turn(tmp_path: Pa
 async def test_running_replies_end_on_the_old_model_and_new_ones_begin_on_the_new(
     store: SessionStore,
 ) -> None:
-    chat, old = service(store, "旧的回答", model="旧")
+    chat, old = service(store, "旧的回答", name="旧")
     old.pause, new = asyncio.Event(), Scripted("新的回答")
     running = asyncio.create_task(chat.reply(KEY, "一"))
     while not old.running:

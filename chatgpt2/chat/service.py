@@ -1,0 +1,282 @@
+"""One turn in, one turn out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
+from typing import Any
+from weakref import WeakValueDictionary
+
+from chatgpt2.chat.blocked import BlockedWords
+from chatgpt2.chat.replying import Reply
+from chatgpt2.chat.settings import SETTINGS, known, number
+from chatgpt2.chat.words import DECLINED
+from chatgpt2.dialogue import Dialogue, Turn
+from chatgpt2.engine.base import SamplingParams
+from chatgpt2.errors import ConfigError
+from chatgpt2.serving import Exchangeable, Serving
+from chatgpt2.store import Exchange, Feedback, People, SessionKey, SessionStore, Verdict
+
+
+class ChatService:
+    """Answers in sessions: in order within each, many at once.
+
+    A turn is stored when its reply is finished, whole or not at all. Streams give the full text so far; the
+    last value is the final text, and it is given only after it has been stored.
+
+    serving     the model to begin with
+    overrides   settings that win over those of a session (options of a command line)
+    blocked     words that are not answered, and not said
+    timeout     seconds that a reply may take; None: any time
+    """
+
+    def __init__(
+        self,
+        serving: Serving,
+        store: SessionStore,
+        *,
+        overrides: Mapping[str, Any] | None = None,
+        blocked: BlockedWords | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        self._store, self._people, self._feedback = store, People(store), Feedback(store)
+        self.models = Exchangeable(serving)
+        self._overrides = dict(overrides or {})
+        self._blocked, self._timeout = blocked or BlockedWords(()), timeout
+        self._locks: WeakValueDictionary[SessionKey, asyncio.Lock] = WeakValueDictionary()
+        self._running: dict[SessionKey, Reply] = {}
+        self._check(self._overrides)
+
+    async def close(self) -> None:
+        """Close the engine; running replies end with an error."""
+        await self.models.current.engine.close()
+
+    async def stream(
+        self,
+        session: SessionKey,
+        text: str,
+        message_id: str | None = None,
+        user: str | None = None,
+        *,
+        existing: bool = False,
+    ) -> AsyncGenerator[str]:
+        """Answer `text`. A message id that has been answered before gets the same answer again.
+
+        With `existing` a session that is not there is not made.
+
+        Closing the iterator (or cancelling its task, or `stop`) stops the engine, and nothing is stored. Raises
+        ConfigError, EngineBusy (try again later), ReplyTimeout, ReplyStopped, EngineError, StoreError.
+        """
+        said = _clean(text)
+        if not said:
+            raise ConfigError("The message is empty: there is nothing to answer.")
+        who: dict[str, Any] = {"message_id": message_id, "user_id": user}
+        async with self._alone(session):
+            if existing and await self._store.info(session) is None:
+                raise ConfigError("The session is gone: begin another.")
+            earlier = None if message_id is None else await self._store.find_reply(session, message_id)
+            if earlier is not None:
+                yield earlier
+                return
+            if self._blocked.hit(said):  # on record, and out of the model's sight
+                yield await self._store.append(session, said, DECLINED, **who, removed="blocked")
+                return
+            dialogue = (await self._store.load(session)).say("user", said)
+            async with self._replying(session) as (serving, reply):
+                async with aclosing(self._generate(serving, session, dialogue, reply)) as texts:
+                    async for so_far in texts:
+                        yield so_far
+                yield await self._store.append(session, said, reply.text, **who, **reply.facts())
+
+    async def exchange(self, serving: Serving) -> None:
+        """Let another model answer from now on. Running replies end on the old one, whose engine is then closed.
+
+        Raises ConfigError, and changes nothing, when the settings in force do not fit the new model.
+        """
+        serving.room(replace(serving.defaults, **self._overrides))
+        await self.models.exchange(serving)
+
+    async def reply(
+        self, session: SessionKey, text: str, message_id: str | None = None, user: str | None = None
+    ) -> str:
+        """The whole answer to `text`."""
+        final = ""
+        async for so_far in self.stream(session, text, message_id, user):
+            final = so_far
+        return final
+
+    async def retry(self, session: SessionKey) -> AsyncGenerator[str]:
+        """Answer the last message anew; the old reply stands until the new one is finished."""
+        async with self._alone(session):
+            dialogue = _until_last_question(await self._store.load(session))
+            if not dialogue.turns:
+                raise ConfigError("There is nothing to answer again: the conversation is empty.")
+            async with self._replying(session) as (serving, reply):
+                async with aclosing(self._generate(serving, session, dialogue, reply, again=True)) as texts:
+                    async for so_far in texts:
+                        yield so_far
+                await self._store.replace_reply(session, reply.text, **reply.facts())
+                yield reply.text
+
+    def stop(self, session: SessionKey) -> bool:
+        """End the reply that is in the making in this session; nothing of it is stored. False: there is none."""
+        reply = self._running.get(session)
+        if reply is not None:
+            reply.stop()
+        return reply is not None
+
+    async def undo(self, session: SessionKey) -> Exchange | None:
+        """Take back the last message and its reply."""
+        async with self._alone(session):
+            return await self._store.undo(session)
+
+    async def reset(self, session: SessionKey) -> int:
+        """Start over. How many turns left the conversation; they stay on record."""
+        async with self._alone(session):
+            return await self._store.clear(session)
+
+    async def delete(self, session: SessionKey) -> bool:
+        """Delete a session with all that was said, once the running reply is stored. False: there is none."""
+        async with self._alone(session):
+            return await self._store.delete(session)
+
+    async def feedback(
+        self,
+        session: SessionKey,
+        verdict: Verdict | None = None,
+        text: str | None = None,
+        *,
+        user: str | None = None,
+        position: int | None = None,
+        message_id: str | None = None,
+    ) -> int | None:
+        """What a user thinks of a reply; see Feedback.give."""
+        said = None if text is None else _clean(text) or None
+        return await self._feedback.give(
+            session, verdict, said, user=user, position=position, message_id=message_id
+        )
+
+    async def verdicts(self, session: SessionKey, user: str | None = None) -> dict[int, Verdict]:
+        """The user's 👍 and 👎, by the positions of the replies."""
+        return await self._feedback.verdicts(session, user)
+
+    async def opt_out(self, session: SessionKey, user: str | None = None, *, out: bool = True) -> None:
+        """Keep what this user of the session's platform says out of every export, or let it in again."""
+        change = self._people.opt_out if out else self._people.opt_in
+        await change(session.platform, session.account, user or "")
+
+    async def opted_out(self, session: SessionKey, user: str | None = None) -> bool:
+        """Whether the user opted out."""
+        return await self._people.opted_out(session.platform, session.account, user or "")
+
+    async def history(self, session: SessionKey) -> Dialogue:
+        """The conversation as it stands."""
+        return await self._store.load(session)
+
+    async def sampling(self, session: SessionKey) -> SamplingParams:
+        """How replies in this session are chosen."""
+        return self._sampling(self.models.current, (await self._store.own(session))[0])
+
+    async def set(self, session: SessionKey, key: str, value: str | float | None) -> SamplingParams:
+        """Change one setting of a session; None goes back to the default."""
+        name = known(key.strip().lower().replace("-", "_"))
+        own, _ = await self._store.own(session)
+        own.pop(name, None)
+        if value is not None:
+            own[name] = number(name, value)
+            self._check(own)
+        await self._store.set_settings(session, own)
+        self._overrides.pop(name, None)  # what a person sets last wins over the command line
+        return await self.sampling(session)
+
+    async def replace_settings(self, session: SessionKey, settings: Mapping[str, str | float]) -> None:
+        """Let these be the session's own settings, and no others. Raises ConfigError, and changes nothing."""
+        own = {name: number(known(name), value) for name, value in settings.items()}
+        self._check(own)
+        await self._store.set_settings(session, own)
+
+    async def persona(self, session: SessionKey) -> tuple[Turn, ...]:
+        """The turns that are set before every prompt of this session."""
+        _, own = await self._store.own(session)
+        return self.models.current.opening if own is None else own
+
+    async def set_persona(self, session: SessionKey, persona: Sequence[Turn] | None) -> None:
+        """Give the session opening turns of its own; None: back to the model's, (): none at all.
+
+        Raises ConfigError when they begin with the bot, do not alternate, end with the user, hold a blocked word, or
+        take more than half of the model's window.
+        """
+        if persona is not None:
+            persona = [Turn(turn.role, _clean(turn.text)) for turn in persona]
+            self._check_persona(persona)
+        await self._store.set_persona(session, persona)
+
+    @asynccontextmanager
+    async def _replying(self, session: SessionKey) -> AsyncIterator[tuple[Serving, Reply]]:
+        async with self.models.lease() as serving:
+            reply = self._running[session] = Reply(serving.name, self._timeout, self._blocked.hit)
+            try:
+                yield serving, reply
+            finally:
+                del self._running[session]
+
+    async def _generate(
+        self, serving: Serving, session: SessionKey, dialogue: Dialogue, reply: Reply, again: bool = False
+    ) -> AsyncGenerator[str]:
+        """Yield the growing text and leave the whole in `reply`."""
+        settings, persona = await self._store.own(session)
+        params = self._sampling(serving, settings)
+        params = replace(params, stop_ids=params.stop_ids or serving.codec.stop_ids, n=1)
+        opening = serving.opening if persona is None else persona
+        prompt = serving.codec.prompt(dialogue, serving.room(params), opening)
+        async with aclosing(reply.generate(serving, prompt, params, again)) as texts:
+            async for so_far in texts:
+                yield so_far
+
+    def _sampling(self, serving: Serving, settings: Mapping[str, Any]) -> SamplingParams:
+        own = {key: value for key, value in settings.items() if key in SETTINGS}
+        return replace(serving.defaults, **{**own, **self._overrides})
+
+    def _check(self, settings: Mapping[str, Any]) -> None:
+        checked: dict[str, Any] = {key: number(known(key), settings[key]) for key in settings}
+        serving = self.models.current
+        serving.room(replace(serving.defaults, **checked))
+
+    def _check_persona(self, persona: Sequence[Turn]) -> None:
+        if not all(turn.text for turn in persona):
+            raise ConfigError("A turn of the persona is empty.")
+        if len(persona) % 2 or any(turn.role != ("user", "bot")[at % 2] for at, turn in enumerate(persona)):
+            raise ConfigError("A persona is turns of user and bot by turns, the bot's last.")
+        if any(self._blocked.hit(turn.text) for turn in persona):
+            raise ConfigError("The persona holds a blocked word.")
+        codec = self.models.current.codec
+        if sum(len(codec.begin(turn.text)) for turn in persona) > codec.window // 2:
+            raise ConfigError(f"The persona is too long: {codec.window // 2} tokens at most.")
+
+    @asynccontextmanager
+    async def _alone(self, session: SessionKey) -> AsyncIterator[None]:
+        """Have the session to oneself: among the tasks of this process, then among processes."""
+        async with self._lock(session), self._store.alone(session):
+            yield
+
+    def _lock(self, session: SessionKey) -> asyncio.Lock:
+        """One lock for each session that someone is using; it goes when nobody holds or awaits it."""
+        lock = self._locks.get(session)
+        if lock is None:
+            lock = self._locks[session] = asyncio.Lock()
+        return lock
+
+
+def _until_last_question(dialogue: Dialogue) -> Dialogue:
+    """The dialogue up to the last user turn, ready to be answered."""
+    turns = dialogue.turns
+    while turns and turns[-1].role != "user":
+        turns = turns[:-1]
+    return Dialogue(turns)
+
+
+def _clean(text: str) -> str:
+    """Text that every database takes: no NUL, no half of a surrogate pair."""
+    return text.replace("\x00", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace").strip()
