@@ -1,79 +1,36 @@
-"""Conversations that the service keeps: made, listed, gone on with, renamed, cleared, deleted."""
+"""Conversations that the service keeps: made, listed, read, changed, cleared, deleted."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
 from uuid import uuid4
 
-from fastapi import APIRouter, Path, Query, Request
-from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, Field, StrictBool
+from fastapi import APIRouter, Query
+from fastapi.responses import Response
 
 from chatgpt2.chat import ChatService
+from chatgpt2.dialogue import Dialogue
+from chatgpt2.errors import ConfigError
 from chatgpt2.server.faults import Fault, documented
-from chatgpt2.server.leaving import Left, closed, event_stream, unless_gone
+from chatgpt2.server.session_bodies import (
+    Changed,
+    Id,
+    Named,
+    Opening,
+    Opinion,
+    SaidTurn,
+    SessionCard,
+    Settings,
+    Taken,
+    Whole,
+)
+from chatgpt2.server.session_keys import PLATFORM, key_of, known
+from chatgpt2.server.talking import add_talking
 from chatgpt2.store import SessionInfo, SessionKey, SessionStore
 
-PLATFORM = "web"
-_LONGEST_MESSAGE = 10_000  # characters
-_LONGEST_TITLE = 200
 _MOST_LISTED = 200
-
-Id = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="A session's id.")]
-Title = Annotated[str, Field(max_length=_LONGEST_TITLE)]
-
-
-class Named(BaseModel):
-    """A session's title; null takes it away."""
-
-    title: Title | None = None
-
-
-class Said(BaseModel):
-    """A message. The same `message_id` again gets the same answer again, and is not said twice."""
-
-    text: str = Field(min_length=1, max_length=_LONGEST_MESSAGE)
-    message_id: str | None = Field(None, min_length=1, max_length=255)
-    stream: StrictBool = False
-
-
-class SessionCard(BaseModel):
-    """A session. `turns` counts what is in the conversation now."""
-
-    id: str
-    title: str | None
-    created: datetime
-    last_active: datetime
-    turns: int
-
-
-class SaidTurn(BaseModel):
-    """A turn of the conversation."""
-
-    role: Literal["user", "bot"]
-    text: str
-
-
-class Whole(SessionCard):
-    """A session with what was said."""
-
-    said: list[SaidTurn]
-
-
-class Answer(BaseModel):
-    """The reply to a message."""
-
-    text: str
-
-
-class Taken(BaseModel):
-    """What was taken back; null: there was nothing."""
-
-    user: str | None
-    bot: str | None
 
 
 def _card(info: SessionInfo) -> SessionCard:
@@ -90,24 +47,18 @@ def routes(service: ChatService, store: SessionStore) -> APIRouter:
     """The endpoints under /api/sessions."""
     router = APIRouter(prefix="/api/sessions", tags=["sessions"])
     _add_keeping(router, service, store)
-    _add_talking(router, service, store)
+    _add_changing(router, service, store)
+    add_talking(router, service, store)
     return router
-
-
-async def _known(store: SessionStore, session: str) -> SessionInfo:
-    info = await store.info(_key(session))
-    if info is None:
-        raise Fault(404, "There is no such session.", "session_not_found", "session")
-    return info
 
 
 def _add_keeping(router: APIRouter, service: ChatService, store: SessionStore) -> None:
     @router.post("", status_code=201)
     async def create(named: Named) -> SessionCard:
         """A new session."""
-        key = _key(uuid4().hex)
+        key = key_of(uuid4().hex)
         await store.create(key, named.title)
-        return _card(await _known(store, key.chat))
+        return _card(await known(store, key.chat))
 
     @router.get("")
     async def list_sessions(limit: Annotated[int, Query(ge=1, le=_MOST_LISTED)] = 50) -> list[SessionCard]:
@@ -117,87 +68,78 @@ def _add_keeping(router: APIRouter, service: ChatService, store: SessionStore) -
     @router.get("/{session}")
     async def read(session: Id) -> Whole:
         """A session and what was said in it."""
-        info = await _known(store, session)
-        turns = (await service.history(info.key)).turns
-        said = [SaidTurn(role=turn.role, text=turn.text) for turn in turns]
-        return Whole(**_card(info).model_dump(), said=said)
+        return await _whole(service, store, await known(store, session))
 
-    @router.patch("/{session}")
-    async def rename(session: Id, named: Named) -> SessionCard:
-        """Give a session another title."""
-        await store.rename((await _known(store, session)).key, named.title)
-        return _card(await _known(store, session))
+    @router.patch("/{session}", responses=documented(409))
+    async def change(session: Id, changed: Changed) -> Whole:
+        """Give a session another title, settings or persona."""
+        key = (await known(store, session)).key
+        await _change(service, store, key, changed)
+        return await _whole(service, store, await known(store, session))
+
+    @router.post("/{session}/feedback", status_code=204, responses=documented(409))
+    async def feedback(session: Id, opinion: Opinion) -> Response:
+        """Say what one thinks of a reply."""
+        key = (await known(store, session)).key
+        if await service.feedback(key, opinion.verdict, opinion.text, position=opinion.turn) is None:
+            raise Fault(409, "There is no such reply in the conversation.", "turn_not_found", "turn")
+        return Response(status_code=204)
 
     @router.delete("/{session}", status_code=204)
     async def delete(session: Id) -> Response:
         """Delete a session with all that was said in it."""
-        await service.delete((await _known(store, session)).key)
+        await service.delete((await known(store, session)).key)
         return Response(status_code=204)
 
 
-def _add_talking(router: APIRouter, service: ChatService, store: SessionStore) -> None:
-    answers: dict[int | str, dict[str, Any]] = {
-        200: {
-            "model": Answer,
-            "description": "The reply; with `stream` as events of the text so far.",
-            "content": {"text/event-stream": {}},
-        },
-        **documented(409),
-    }
-
-    @router.post("/{session}/messages", response_model=None, responses=answers)
-    async def say(session: Id, said: Said, request: Request) -> Response:
-        """Say something and get the reply."""
-        if not said.text.strip():
-            raise Fault(400, "The message is empty: there is nothing to answer.", "invalid_value", "text")
-        key = (await _known(store, session)).key
-        return await _reply(
-            request, service.stream(key, said.text, said.message_id, existing=True), said.stream
-        )
-
-    @router.post("/{session}/retry", response_model=None, responses=answers)
-    async def retry(
-        session: Id, request: Request, stream: Annotated[bool, Query(description="As events.")] = False
-    ) -> Response:
-        """Answer the last message anew. The old reply stands until the new one is finished."""
-        key = (await _known(store, session)).key
-        if not (await service.history(key)).turns:
-            raise Fault(409, "There is nothing to answer again: the conversation is empty.", "empty_session")
-        return await _reply(request, service.retry(key), stream)
-
+def _add_changing(router: APIRouter, service: ChatService, store: SessionStore) -> None:
     @router.post("/{session}/undo")
     async def undo(session: Id) -> Taken:
         """Take back the last message and its reply."""
-        exchange = await service.undo((await _known(store, session)).key)
+        exchange = await service.undo((await known(store, session)).key)
         return Taken(user=exchange.user, bot=exchange.bot) if exchange else Taken(user=None, bot=None)
 
     @router.post("/{session}/clear")
     async def clear(session: Id) -> SessionCard:
         """Start over. What was said stays on record, and out of the conversation."""
-        await service.reset((await _known(store, session)).key)
-        return _card(await _known(store, session))
+        await service.reset((await known(store, session)).key)
+        return _card(await known(store, session))
 
 
-def _key(session: str) -> SessionKey:
-    return SessionKey(PLATFORM, chat=session)
+async def _whole(service: ChatService, store: SessionStore, info: SessionInfo) -> Whole:
+    settings, persona = await store.own(info.key)
+    verdicts = await service.verdicts(info.key)
+    said = [
+        SaidTurn(id=turn.position, role=turn.role, text=turn.text, verdict=verdicts.get(turn.position))
+        for turn in await store.record(info.key)
+        if turn.removed is None
+    ]
+    own = None
+    if persona is not None:
+        own = [
+            Opening(user=user.text, bot=bot.text)
+            for user, bot in zip(persona[::2], persona[1::2], strict=True)
+        ]
+    return Whole(**_card(info).model_dump(), said=said, settings=Settings(**settings), persona=own)
 
 
-async def _reply(request: Request, texts: AsyncGenerator[str], stream: bool) -> Response:
-    """The reply as it grows, each event the whole text so far, or all at once."""
+async def _change(service: ChatService, store: SessionStore, key: SessionKey, changed: Changed) -> None:
+    """What the model cannot take is refused before anything is changed, or the title, which it need not know."""
+    given, settings, persona = changed.model_fields_set, changed.settings or Settings(), changed.persona
+    with _refused("settings"):
+        if "settings" in given:
+            await service.replace_settings(key, settings.model_dump(exclude_none=True))
+    with _refused("persona"):
+        if "persona" in given:
+            texts = None if persona is None else [text for each in persona for text in (each.user, each.bot)]
+            await service.set_persona(key, None if texts is None else Dialogue.of(texts).turns)
+    if "title" in given:
+        await store.rename(key, changed.title)
+
+
+@contextmanager
+def _refused(field: str) -> Iterator[None]:
     try:
-        if stream:
-            return await event_stream(request, _events(texts))
-        return JSONResponse({"text": await unless_gone(request, _last(texts))})
-    except Left:
-        return closed()
-
-
-async def _events(texts: AsyncGenerator[str]) -> AsyncGenerator[dict[str, Any]]:
-    async with aclosing(texts):
-        async for text in texts:
-            yield {"text": text}
-
-
-async def _last(texts: AsyncGenerator[str]) -> str:
-    async with aclosing(texts):
-        return [text async for text in texts][-1]
+        yield
+    except ConfigError as error:
+        raise Fault(409, str(error), "model_refused", field) from error

@@ -12,7 +12,17 @@ WORDS = BlockedWords(["敏感词", "赌博", "Ass", "ＶＸ号", "42"])
 
 @pytest.mark.parametrize(
     "text",
-    ["这是敏感词。", "敏 感-词", "敏\n感词", "赌。博", "you ASS!", "ａｓｓ", "加vx号", "加 V X 号", "答案是42", "赌博"],
+    [
+        "这是敏感词。",
+        "敏 感-词",
+        "敏\n感词",
+        "赌。博",
+        "you ASS!",
+        "ａｓｓ",
+        "加vx号",
+        "加 V X 号",
+        "答案是42",
+    ],
 )
 def test_a_word_is_found_however_it_is_written(text: str) -> None:
     assert WORDS.hit(text)

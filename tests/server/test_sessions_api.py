@@ -177,3 +177,78 @@ async def test_what_was_deleted_stays_deleted(http: httpx.AsyncClient, engine: S
     assert (await deleting).status_code == 204
     assert (await late).status_code == 400
     assert (await http.get(f"{API}/{session}")).status_code == 404
+
+
+def own(whole: dict[str, Any]) -> dict[str, float]:
+    """The settings that the session has itself."""
+    return {name: value for name, value in whole["settings"].items() if value is not None}
+
+
+async def test_settings_and_persona_belong_to_a_session(http: httpx.AsyncClient, engine: Scripted) -> None:
+    session = await made(http, "原来的")
+    whole = (await http.get(f"{API}/{session}")).json()
+    assert (own(whole), whole["persona"]) == ({}, None)
+    persona = [{"user": "你是谁", "bot": "我叫小智"}]
+    changed = {"settings": {"temperature": 0.3, "top_k": 5}, "persona": persona}
+    whole = (await http.patch(f"{API}/{session}", json=changed)).json()
+    assert (own(whole), whole["persona"], whole["title"]) == (
+        {"temperature": 0.3, "top_k": 5},
+        persona,
+        "原来的",
+    )
+    await say(http, session, "你好")
+    prompt, params = engine.asked[0]
+    assert (prompt, params.temperature, params.top_k) == ("你是谁|我叫小智|你好", 0.3, 5)
+    whole = (await http.patch(f"{API}/{session}", json={"settings": None, "persona": None})).json()
+    assert (own(whole), whole["persona"]) == ({}, None)
+
+
+@pytest.mark.parametrize(
+    ("changed", "status", "field"),
+    [
+        ({"settings": {"temperature": 99}}, 400, "settings"),
+        ({"settings": {"colour": 1}}, 400, "settings"),
+        ({"settings": {"top_k": "5"}}, 400, "settings"),
+        ({"settings": {"max_new_tokens": 1000}}, 409, "settings"),
+        ({"persona": [{"bot": "早"}]}, 400, "persona"),
+        ({"persona": [{"user": "长" * 999, "bot": "早"}]}, 409, "persona"),
+    ],
+)
+async def test_what_cannot_work_changes_nothing(
+    http: httpx.AsyncClient, changed: Any, status: int, field: str
+) -> None:
+    session = await made(http)
+    answer = await http.patch(f"{API}/{session}", json=changed)
+    assert answer.status_code == status
+    assert answer.json()["error"]["param"].startswith(field)
+    whole = (await http.get(f"{API}/{session}")).json()
+    assert (own(whole), whole["persona"]) == ({}, None)
+
+
+async def test_a_reply_gets_an_opinion(http: httpx.AsyncClient) -> None:
+    session = await made(http)
+    await say(http, session, "你好")
+    opinion = {"turn": 1, "verdict": "down", "text": "太短"}
+    assert (await http.post(f"{API}/{session}/feedback", json=opinion)).status_code == 204
+    said = (await http.get(f"{API}/{session}")).json()["said"]
+    assert [(turn["id"], turn["verdict"]) for turn in said] == [(0, None), (1, "down")]
+    await http.post(f"{API}/{session}/feedback", json={"turn": 1})
+    assert (await http.get(f"{API}/{session}")).json()["said"][1]["verdict"] is None
+    for turn in (0, 7):
+        answer = await http.post(f"{API}/{session}/feedback", json={"turn": turn, "verdict": "up"})
+        assert answer.status_code == 409
+
+
+async def test_commands_are_done_where_they_are_asked_for(http: httpx.AsyncClient, engine: Scripted) -> None:
+    session = await made(http)
+    engine.replies = ["你好呀", "是斜杠", "再答"]
+    await say(http, session, "你好")
+    assert await say(http, session, "/重置") == "是斜杠"
+    assert await say(http, session, "／重试", commands=True) == "再答"
+    body = {"text": "/重置", "commands": True}
+    answer = (await http.post(f"{API}/{session}/messages", json=body)).json()
+    assert answer == {"text": "好的，我们重新开始。（前面的 4 句仍在记录里）", "note": True}
+    assert await texts(http, session) == []
+    async with http.stream("POST", f"{API}/{session}/messages", json={**body, "stream": True}) as events:
+        lines = [line async for line in events.aiter_lines()]
+    assert json.loads(lines[0].removeprefix("data: ")) == {"text": "好的，我们开始吧。", "note": True}

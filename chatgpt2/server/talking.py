@@ -1,0 +1,81 @@
+"""Saying something in a session, and having it answered anew."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse, Response
+
+from chatgpt2.chat import ChatService
+from chatgpt2.commands import obey, read_order
+from chatgpt2.server.faults import Fault, documented
+from chatgpt2.server.leaving import Left, closed, event_stream, unless_gone
+from chatgpt2.server.session_bodies import Answer, Id, Said
+from chatgpt2.server.session_keys import known
+from chatgpt2.store import SessionStore
+
+
+def add_talking(router: APIRouter, service: ChatService, store: SessionStore) -> None:
+    answers: dict[int | str, dict[str, Any]] = {
+        200: {
+            "model": Answer,
+            "description": "The reply; with `stream` as events of the text so far.",
+            "content": {"text/event-stream": {}},
+        },
+        **documented(409),
+    }
+
+    @router.post("/{session}/messages", response_model=None, responses=answers)
+    async def say(session: Id, said: Said, request: Request) -> Response:
+        """Say something and get the reply."""
+        if not said.text.strip():
+            raise Fault(400, "The message is empty: there is nothing to answer.", "invalid_value", "text")
+        key = (await known(store, session)).key
+        order = read_order(said.text) if said.commands else None
+        if order is None:
+            texts = service.stream(key, said.text, said.message_id, existing=True)
+            return await _reply(request, texts, said.stream)
+        if order.name == "retry":
+            return await retry(session, request, said.stream)
+        return await _reply(request, _note(await obey(order, service, key)), said.stream, note=True)
+
+    @router.post("/{session}/retry", response_model=None, responses=answers)
+    async def retry(
+        session: Id, request: Request, stream: Annotated[bool, Query(description="As events.")] = False
+    ) -> Response:
+        """Answer the last message anew. The old reply stands until the new one is finished."""
+        key = (await known(store, session)).key
+        if not (await service.history(key)).turns:
+            raise Fault(409, "There is nothing to answer again: the conversation is empty.", "empty_session")
+        return await _reply(request, service.retry(key), stream)
+
+
+async def _reply(
+    request: Request, texts: AsyncGenerator[str], stream: bool, *, note: bool = False
+) -> Response:
+    """The reply as it grows, each event the whole text so far, or all at once."""
+    try:
+        if stream:
+            return await event_stream(request, _events(texts, note))
+        whole = await unless_gone(request, _last(texts))
+        return JSONResponse({"text": whole, **({"note": True} if note else {})})
+    except Left:
+        return closed()
+
+
+async def _note(text: str) -> AsyncGenerator[str]:
+    yield text
+
+
+async def _events(texts: AsyncGenerator[str], note: bool) -> AsyncGenerator[dict[str, Any]]:
+    async with aclosing(texts):
+        async for text in texts:
+            yield {"text": text, **({"note": True} if note else {})}
+
+
+async def _last(texts: AsyncGenerator[str]) -> str:
+    async with aclosing(texts):
+        return [text async for text in texts][-1]
