@@ -13,6 +13,7 @@ import logging
 import os
 import shutil
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ from chatgpt2.errors import EngineError
 _FORMAT = 2  # raised when the graph below changes, so that old exports are made again
 _BANNED_BIAS = -1e30  # below any logit, also after any temperature and repetition penalty, and still finite
 _DONE = "export.json"
+_CONVERTING = threading.Lock()  # tracing, warnings and nncf's console are the whole program's
 
 
 class ExplicitCache(nn.Module):

@@ -129,9 +129,11 @@ async def test_a_cancelled_request_frees_its_place(files: Path, endless: list[li
     await narrow.close()
 
 
-def process() -> psutil.Process:
-    (child,) = psutil.Process().children()
-    return child
+def process(engine: OpenVinoEngine) -> psutil.Process:
+    """The engine's own: others of this program may have theirs."""
+    replies = engine._worker._batch
+    assert isinstance(replies, _Replies) and replies._child is not None
+    return psutil.Process(replies._child._process.pid)
 
 
 async def kill(child: psutil.Process) -> None:
@@ -142,9 +144,13 @@ async def kill(child: psutil.Process) -> None:
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Engines made from now on have a process whose steps fail as soon as twelve long replies are asked for."""
+    """Engines made from now on have a process that begins long replies and does not go on, and whose steps fail as
+    soon as twelve of them are asked for."""
     monkeypatch.setattr(_Replies, "module", "fakes.failing_pipeline")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+
+
+SHORT = replace(ENDLESS, max_new_tokens=5)
 
 
 async def test_a_failed_step_reaches_every_caller_and_the_engine_recovers(
@@ -153,16 +159,37 @@ async def test_a_failed_step_reaches_every_caller_and_the_engine_recovers(
     shared = serve(files)
     results = await asyncio.gather(*(reply(shared, p, ENDLESS) for p in PROMPTS), return_exceptions=True)
     assert all(isinstance(error, EngineError) and "Check failed at src" in str(error) for error in results)
-    short = replace(ENDLESS, max_new_tokens=5)
-    assert await reply(shared, PROMPTS[0], short) == endless[0][:5]
+    assert await reply(shared, PROMPTS[0], SHORT) == endless[0][:5]
     await shared.close()
+
+
+async def test_a_killed_process_fails_its_replies_and_who_waits_gets_a_new_process(
+    failing: None, files: Path, endless: list[list[int]]
+) -> None:
+    narrow = serve(files, max_batch=2)
+    async with (
+        aclosing(narrow.generate(PROMPTS[0], ENDLESS)) as one,
+        aclosing(narrow.generate(PROMPTS[1], ENDLESS)) as two,
+    ):
+        assert [(await anext(stream)).ids for stream in (one, two)] == [endless[0][:1], endless[1][:1]]
+        waiting = asyncio.create_task(reply(narrow, PROMPTS[2], SHORT))
+        first = process(narrow)
+        first.kill()
+        for stream in (one, two):
+            with pytest.raises(EngineError, match="the engine's process was killed by signal 9"):
+                async for _ in stream:
+                    pass
+    assert await waiting == endless[2][:5]
+    assert await reply(narrow, PROMPTS[3], SHORT) == endless[3][:5]
+    assert not first.is_running() and process(narrow).is_running()
+    await narrow.close()
 
 
 async def test_nobody_notices_a_process_that_died_while_nobody_asked(
     shared: OpenVinoEngine, endless: list[list[int]]
 ) -> None:
     await reply(shared, PROMPTS[0], ENDLESS)
-    await kill(process())
+    await kill(process(shared))
     assert await reply(shared, PROMPTS[0], ENDLESS) == endless[0]
 
 
@@ -170,7 +197,7 @@ async def test_an_engine_that_cannot_recover_says_so(files: Path, tmp_path: Path
     moving = tmp_path / "files"
     shutil.copytree(files, moving)
     shared = serve(moving)
-    await kill(process())
+    await kill(process(shared))
     shutil.rmtree(moving)
     for _ in range(2):
         with pytest.raises(EngineError, match="reply could not be generated: RuntimeError"):
@@ -180,13 +207,14 @@ async def test_an_engine_that_cannot_recover_says_so(files: Path, tmp_path: Path
 
 async def test_the_process_ends_with_its_engine(files: Path) -> None:
     """However that ends: closed with and without having been asked, forgotten, killed."""
-    await serve(files).close()
-    used = serve(files)
+    closed, used = serve(files), serve(files)
+    gone = [process(closed), process(used)]
+    await closed.close()
     await reply(used, PROMPTS[0], GREEDY)
     del used
     gc.collect()
-    async with asyncio.timeout(10):
-        while psutil.Process().children():
+    async with asyncio.timeout(60):
+        while any(child.is_running() for child in gone):
             await asyncio.sleep(0.01)
     program = (
         "import os, sys\n"
@@ -199,7 +227,7 @@ async def test_the_process_ends_with_its_engine(files: Path) -> None:
         "os.kill(os.getpid(), 9)\n"
     )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while psutil.pid_exists(int(said.stdout)):
             await asyncio.sleep(0.01)
 
