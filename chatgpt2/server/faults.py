@@ -53,11 +53,15 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 _MEANINGS = {
     400: "The request cannot be understood or answered.",
     401: "A good API key is needed.",
+    403: "This is not for everybody.",
     404: "There is no such thing.",
+    408: "The request came too slowly.",
     409: "There is nothing to do this to.",
+    413: "The request is too large.",
     429: "Too busy, or too many requests: try again later.",
     500: "The engine or the database failed.",
     503: "The service cannot answer now.",
+    504: "The reply took too long.",
 }
 
 
@@ -114,6 +118,12 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         return answer(_invalid(error))
+
+    @app.exception_handler(Exception)
+    async def unforeseen(request: Request, error: Exception) -> JSONResponse:
+        return answer(
+            Fault(500, "Something unforeseen failed; the service's log says what.", "internal_error")
+        )
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:

@@ -18,7 +18,7 @@ from sqlalchemy import update
 
 from chatgpt2.cli.keys import keys
 from chatgpt2.errors import ConfigError
-from chatgpt2.server.door import Purse
+from chatgpt2.server.rates import Purse
 from chatgpt2.store import ApiKeys, SessionStore
 from chatgpt2.store.tables import api_keys
 
