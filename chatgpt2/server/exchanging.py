@@ -65,17 +65,23 @@ class Exchange:
         return serving
 
     def beside(self, name: str) -> str:
-        """The directory of this name in the folder of the present model. Raises Fault (400) when there is none."""
+        """The directory of this name in the folder of the present model. Raises Fault when there is none."""
         present = Path(self.path).expanduser()
-        if not present.is_dir():
+        if not _is_folder(present):
             what = f"The model {self.path} comes from the hub: there are no others beside it."
-            raise Fault(400, what, "invalid_value", "model")
+            raise Fault(409, what, "model_refused", "model")
         found = present.absolute().parent / name
-        if not found.is_dir():
-            raise Fault(
-                400, f"There is no folder {name!r} beside {present.name!r}.", "invalid_value", "model"
-            )
+        if not _is_folder(found):
+            what = f"There is no folder {name!r} beside {present.name!r}."
+            raise Fault(404, what, "model_not_found", "model")
         return str(found)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long, a folder that may not be looked into
+        return False
 
 
 def routes(exchange: Exchange, anybody_here: bool) -> APIRouter:

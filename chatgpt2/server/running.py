@@ -89,7 +89,10 @@ def on_signals(acts: Mapping[str, Callable[[], object]]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
 
     def handler(act: Callable[[], object]) -> Callable[[int, FrameType | None], None]:
-        return lambda number, frame: loop.call_soon_threadsafe(act) and None
+        def handle(number: int, frame: FrameType | None) -> None:
+            loop.call_soon_threadsafe(act)
+
+        return handle
 
     wanted = {getattr(signal, name): act for name, act in acts.items() if hasattr(signal, name)}
     before = {number: signal.signal(number, handler(act)) for number, act in wanted.items()}

@@ -7,21 +7,9 @@ from pathlib import Path
 
 import pytest
 from fakes.completions import FakeCompletions
+from started import LETTERS, save
 
-from chatgpt2.card import Card
-from chatgpt2.checkpoint import create_model, save_checkpoint
-from chatgpt2.codec import Codec
-from chatgpt2.vocabulary import SPECIAL, vocabulary_hash
-
-LETTERS = "天地人你我他好吗呢吧啊呀的了在有不这那说看想来去上下大小多少早晚今明昨日月年水火木金土山河花草鸟鱼"
-
-
-def save(directory: Path) -> Path:
-    """A model that has learned nothing."""
-    codec = Codec([*SPECIAL, *LETTERS], 128)
-    card = Card(vocabulary_hash=vocabulary_hash(codec.vocabulary), window=128)
-    save_checkpoint(directory, create_model("tiny", codec), codec, card)
-    return directory
+from chatgpt2.vocabulary import SPECIAL
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`chatgpt2 serve` as a process of its own."""
+"""`chatgpt2 serve` as a process of its own, and a model for it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,22 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from chatgpt2.card import Card
+from chatgpt2.checkpoint import create_model, save_checkpoint
+from chatgpt2.codec import Codec
+from chatgpt2.vocabulary import SPECIAL, vocabulary_hash
+
+LETTERS = "天地人你我他好吗呢吧啊呀的了在有不这那说看想来去上下大小多少早晚今明昨日月年水火木金土山河花草鸟鱼"
+
+
+def save(directory: Path) -> Path:
+    """A model that has learned nothing."""
+    codec = Codec([*SPECIAL, *LETTERS], 128)
+    card = Card(vocabulary_hash=vocabulary_hash(codec.vocabulary), window=128)
+    save_checkpoint(directory, create_model("tiny", codec), codec, card)
+    return directory
 
 
 @dataclass
