@@ -46,6 +46,7 @@ def create_app(
     """
     metrics = Metrics()
     service.models.measure(lambda engine: Measured(engine, metrics))
+    metrics.watch(store)
     app = FastAPI(title="chatgpt2", version=__version__, docs_url=None, redoc_url=None)
     _add_middleware(app, _guards(hosts, keys, limits), limits, origins, metrics)
     faults.install(app)

@@ -19,6 +19,11 @@ from chatgpt2.vocabulary import SPECIAL, vocabulary_hash
 LETTERS = "天地人你我他好吗呢吧啊呀的了在有不这那说看想来去上下大小多少早晚今明昨日月年水火木金土山河花草鸟鱼"
 
 
+def served_ids() -> int:
+    """How many ids the model knows."""
+    return len(SPECIAL) + len(LETTERS)
+
+
 def save(directory: Path) -> Path:
     """A model that has learned nothing."""
     codec = Codec([*SPECIAL, *LETTERS], 128)
