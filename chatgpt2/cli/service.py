@@ -23,7 +23,7 @@ from chatgpt2.server.limits import Limits
 from chatgpt2.server.ongoing import Ongoing
 from chatgpt2.server.running import address, on_signals, running
 from chatgpt2.serving import Serving
-from chatgpt2.store import ApiKeys, SessionStore
+from chatgpt2.store import ApiKeys, Audit, SessionStore
 
 _NOTICES = {
     "converting": "Preparing the model for this machine, once, for about ten seconds …",
@@ -53,7 +53,7 @@ async def run(terms: Terms, bound: socket.socket) -> None:
         path, serving = await _load(terms, None)
         service = ChatService(serving, store)
         try:
-            exchange = Exchange(service, lambda source: _load(terms, source), path)
+            exchange = Exchange(service, lambda source: _load(terms, source), path, Audit(store), _say)
             await _serve(terms, bound, service, store, exchange)
         finally:
             await service.close()
@@ -121,11 +121,11 @@ class _Signals:
 
     async def _reload(self) -> None:
         try:
-            serving = await self._exchange.to(None)
-        except (ChatGPT2Error, Fault) as error:
-            _say(f"The present model stays: {error}")
-        else:
-            _say(f"Now {serving.name} answers.")
+            await self._exchange.to(None, "SIGHUP")
+        except Fault as busy:
+            _say(str(busy))
+        except ChatGPT2Error:
+            return  # told already
 
 
 def _notify(notice: str, why: str) -> None:

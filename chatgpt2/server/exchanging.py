@@ -12,9 +12,10 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from chatgpt2.chat import ChatService
-from chatgpt2.errors import CheckpointError, ConfigError, EngineError
+from chatgpt2.errors import ChatGPT2Error, CheckpointError, ConfigError, EngineError
 from chatgpt2.server.faults import Fault, documented
 from chatgpt2.serving import Serving
+from chatgpt2.store import ApiKey, Audit
 
 # Loads the model in this directory, or (None) the one that the service would begin with now; gives the directory too.
 Load = Callable[[str | None], Awaitable[tuple[str, Serving]]]
@@ -39,29 +40,48 @@ class Answering(BaseModel):
 class Exchange:
     """Loads one model after another; the one that answers goes on until the next is ready, and if it fails.
 
-    path  the directory or hub name of the model that answers now
+    path   the directory or hub name of the model that answers now
+    audit  notes each exchange
+    tell   is told what became of each, for the log
     """
 
-    def __init__(self, service: ChatService, load: Load, path: str) -> None:
+    def __init__(
+        self,
+        service: ChatService,
+        load: Load,
+        path: str,
+        audit: Audit,
+        tell: Callable[[str], None] = lambda what: None,
+    ) -> None:
         self.path = path
-        self._service, self._load = service, load
+        self._service, self._load, self._audit, self._tell = service, load, audit, tell
         self._loading = asyncio.Lock()
 
-    async def to(self, source: str | None) -> Serving:
-        """Let another model answer, as `Load` has it.
+    async def to(self, source: str | None, actor: str) -> Serving:
+        """Let another model answer, as `Load` has it; `actor` is who wants it, for the audit.
 
         Raises Fault (409) while another exchange is under way, else what loading raises; nothing is changed then.
         """
         if self._loading.locked():
             raise Fault(409, "Another model is being loaded already: wait until it answers.", "model_loading")
         async with self._loading:
-            path, serving = await self._load(source)
             try:
-                await self._service.exchange(serving)
-            except BaseException:
-                await serving.engine.close()
+                serving = await self._exchange(source)
+            except ChatGPT2Error as error:
+                self._tell(f"The present model stays: {error}")
                 raise
-            self.path = path
+            await self._audit.note(actor, "model.exchange", model=serving.name)
+        self._tell(f"Now {serving.name} answers.")
+        return serving
+
+    async def _exchange(self, source: str | None) -> Serving:
+        path, serving = await self._load(source)
+        try:
+            await self._service.exchange(serving)
+        except BaseException:
+            await serving.engine.close()
+            raise
+        self.path = path
         return serving
 
     def beside(self, name: str) -> str:
@@ -98,13 +118,18 @@ def routes(exchange: Exchange, anybody_here: bool) -> APIRouter:
             raise Fault(403, "Without keys the model can be exchanged from this machine only.", "forbidden")
         source = exchange.path if wanted.model is None else exchange.beside(wanted.model)
         try:
-            serving = await exchange.to(source)
+            serving = await exchange.to(source, _actor(request))
         except (CheckpointError, ConfigError, EngineError) as error:
             raise Fault(409, f"The present model stays: {error}", "model_refused", "model") from error
         name, fingerprint = (serving.name or "").rpartition("@")[::2]
         return Answering(model=name, fingerprint=fingerprint)
 
     return router
+
+
+def _actor(request: Request) -> str:
+    key = getattr(request.state, "key", None)
+    return f"key {key.label}" if isinstance(key, ApiKey) else "this machine"
 
 
 def _from_here(request: Request) -> bool:

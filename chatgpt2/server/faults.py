@@ -12,7 +12,14 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
-from chatgpt2.errors import ChatGPT2Error, ConfigError, EngineBusy, PromptError
+from chatgpt2.errors import (
+    ChatGPT2Error,
+    ConfigError,
+    EngineBusy,
+    PromptError,
+    ReplyStopped,
+    ReplyTimeout,
+)
 
 
 class Fault(Exception):
@@ -69,6 +76,10 @@ def fault_of(error: ChatGPT2Error) -> Fault:
     """The status and code of an error of ours."""
     if isinstance(error, EngineBusy):
         return Fault(429, str(error), "server_busy")
+    if isinstance(error, ReplyTimeout):
+        return Fault(504, str(error), "timeout")
+    if isinstance(error, ReplyStopped):
+        return Fault(409, str(error), "stopped")
     if isinstance(error, PromptError):
         return Fault(
             400, str(error), "context_length_exceeded" if "window" in str(error) else "invalid_prompt"
@@ -97,6 +108,8 @@ def answer(fault: Fault) -> JSONResponse:
 
 def _invalid(error: RequestValidationError) -> Fault:
     """The innermost of the problems: where a field may be one thing or another, it is the one that nearly fitted."""
+    if any(each["type"] == "json_invalid" for each in error.errors()):
+        return Fault(400, "The body is no valid JSON.", "invalid_json")
     worst = max(error.errors(), key=lambda each: len(each["loc"]))
     # pydantic names the alternatives of a union by their types, which clients do not know.
     where = ".".join(str(part) for part in worst["loc"][1:] if not {*"[-"} & {*str(part)}) or None

@@ -16,7 +16,7 @@ from chatgpt2.server.app import LOOPBACK, create_app
 from chatgpt2.server.exchanging import Exchange, Load
 from chatgpt2.server.running import address, listen, running
 from chatgpt2.serving import Serving
-from chatgpt2.store import ApiKeys, SessionStore
+from chatgpt2.store import ApiKeys, Audit, SessionStore
 
 
 @asynccontextmanager
@@ -36,7 +36,7 @@ async def served(
         service = ChatService(serving, store)
         with listen("127.0.0.1", 0) as bound:
             keys = ApiKeys(store) if ask_for_keys else None
-            exchange = Exchange(service, load or _nothing_else, str(folder / "小智"))
+            exchange = Exchange(service, load or _nothing_else, str(folder / "小智"), Audit(store))
             app = create_app(service, store, LOOPBACK, keys, exchange=exchange, **(http or {}))
             async with running(app, bound, 5, proxies):
                 yield address(bound)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from started import save, started
 from chatgpt2.engine.base import SamplingParams
 from chatgpt2.errors import CheckpointError
 from chatgpt2.serving import Serving
-from chatgpt2.store import ApiKeys, SessionStore
+from chatgpt2.store import ApiKeys, Audit, SessionStore
 
 BODY: Any = {"model": "小智", "messages": [{"role": "user", "content": "你好"}]}
 
@@ -130,6 +132,9 @@ async def test_strangers_cannot_exchange_it(tmp_path: Path, shelf: Shelf) -> Non
     ):
         assert (await http.post("/api/admin/model", json={})).status_code == 401
         assert (await http.post("/api/admin/model", json={}, headers=key)).status_code == 200
+    async with await SessionStore.open(f"sqlite:///{tmp_path}/talk.db") as store:
+        (deed,) = await Audit(store).recent(5)
+    assert (deed.actor, deed.action, deed.detail) == ("key boss", "model.exchange", {"model": "小智@1"})
     assert len(shelf.asked) == 1
 
 
@@ -153,6 +158,7 @@ async def test_a_hang_up_loads_the_model_again(tmp_path: Path) -> None:
         save(tmp_path / "二号")
         answer = await http.post("/api/admin/model", json={"model": "二号"})
         assert answer.json()["model"] == "二号"
+        assert "二号" in await service.until(" answers.")
         body = BODY | {"model": "二号", "max_tokens": 2}
         assert (await http.post("/v1/chat/completions", json=body)).status_code == 200
         service.process.send_signal(signal.SIGHUP)
@@ -160,3 +166,37 @@ async def test_a_hang_up_loads_the_model_again(tmp_path: Path) -> None:
         service.process.send_signal(signal.SIGTERM)
         assert await service.ended() == 0
     assert "Traceback" not in "".join(service.said)
+    async with await SessionStore.open(database) as store:
+        assert [deed.actor for deed in await Audit(store).recent(5)] == ["SIGHUP", "this machine", "SIGHUP"]
+
+
+@pytest.mark.parametrize("closed", [False, True])
+async def test_a_terminal_that_is_closed_ends_the_service(tmp_path: Path, closed: bool) -> None:
+    """SIGHUP from a terminal that is there still loads the model again, as elsewhere."""
+    pty = pytest.importorskip("pty", reason="pseudo-terminals are not known here")
+    ours, theirs = pty.openpty()
+    command = ["-m", "chatgpt2", "serve", "--port", "0", "--engine", "pytorch"]
+    command += ["--model", str(save(tmp_path / "小模型")), "--database", f"sqlite:///{tmp_path}/talk.db"]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *command, stdin=theirs, stderr=theirs, start_new_session=True
+    )
+    os.close(theirs)
+
+    def read_until(text: bytes) -> None:
+        seen = b""
+        while text not in seen:
+            seen += os.read(ours, 1 << 12)
+
+    try:
+        await asyncio.to_thread(read_until, b"Serving ")
+        if not closed:
+            process.send_signal(signal.SIGHUP)
+            await asyncio.to_thread(read_until, b" answers.")
+        os.close(ours)
+        process.send_signal(signal.SIGHUP)  # as the kernel does to who has the terminal
+        async with asyncio.timeout(60):
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

@@ -84,7 +84,9 @@ async def test_the_key_is_asked_for_before_anything_is_read(url: str, known: Api
                 assert (refused.status_code, refused.json()["error"]["code"]) == (401, "missing_api_key")
         basic = await http.get("/v1/models", headers={"Authorization": "Basic a"})
         assert basic.json()["error"]["code"] == "missing_api_key"
-        assert (await http.post("/v1/completions", content=b"{", headers=key)).status_code == 400
+        json_is_said = key | {"Content-Type": "application/json"}
+        wrong = await http.post("/v1/completions", content=b"{", headers=json_is_said)
+        assert (wrong.status_code, wrong.json()["error"]["code"]) == (400, "invalid_json")
         document = (await http.get("/openapi.json")).json()
     kinds = {path: each for path, each in document["paths"].items() if path.startswith(("/v1", "/api"))}
     assert all("security" in operation for each in kinds.values() for operation in each.values())

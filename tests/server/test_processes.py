@@ -14,6 +14,9 @@ from balancing import balanced
 from fakes.completions import FakeCompletions
 from started import Started, save, served_ids, started
 
+from chatgpt2.codec import Codec
+from chatgpt2.dialogue import Dialogue
+from chatgpt2.engine.base import SamplingParams
 from chatgpt2.store import SessionKey, SessionStore
 
 CLIENTS, MESSAGES = 6, 5
@@ -21,10 +24,20 @@ ALONE = httpx.Limits(max_keepalive_connections=0)  # each request may reach the 
 
 
 @pytest.fixture
-async def services(postgresql: str, tmp_path: Path) -> AsyncIterator[list[Started]]:
+async def fake() -> AsyncIterator[FakeCompletions]:
+    async with FakeCompletions(served_ids()).running() as fake:
+        yield fake
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    return save(tmp_path / "小模型")
+
+
+@pytest.fixture
+async def services(fake: FakeCompletions, saved: Path, postgresql: str) -> AsyncIterator[list[Started]]:
     async with AsyncExitStack() as stack:
-        fake = await stack.enter_async_context(FakeCompletions(served_ids()).running())
-        options = ["--model", str(save(tmp_path / "小模型")), "--engine-url", fake.url]
+        options = ["--model", str(saved), "--engine-url", fake.url]
         options += ["--database", postgresql]
         yield [await stack.enter_async_context(started(*options)) for _ in range(2)]
 
@@ -50,7 +63,20 @@ async def client(http: httpx.AsyncClient, session: str, name: int) -> list[tuple
     return heard
 
 
-async def test_one_session_on_two_processes_loses_nothing(services: list[Started], postgresql: str) -> None:
+def prompts(saved: Path, texts: list[str]) -> list[list[int]]:
+    """What the engine is asked when each message is answered after the one before."""
+    codec, params = Codec.load(saved), SamplingParams()
+    asked, dialogue = [], Dialogue()
+    for said, reply in zip(texts[::2], texts[1::2], strict=True):
+        dialogue = dialogue.say("user", said)
+        asked.append(codec.prompt(dialogue, codec.window - params.max_new_tokens))
+        dialogue = dialogue.say("bot", reply)
+    return asked
+
+
+async def test_one_session_on_two_processes_keeps_its_order_and_loses_nothing(
+    services: list[Started], fake: FakeCompletions, saved: Path, postgresql: str
+) -> None:
     async with (
         balanced([service.url for service in services]) as url,
         httpx.AsyncClient(base_url=url, timeout=60, limits=ALONE) as http,
@@ -68,6 +94,7 @@ async def test_one_session_on_two_processes_loses_nothing(services: list[Started
     stored = {said.text: reply.text for said, reply in zip(record[::2], record[1::2], strict=True)}
     assert len(stored) == len(record) // 2 == CLIENTS * MESSAGES + MESSAGES + 1
     assert all(stored[text] == reply for text, reply in heard)
+    assert [body["prompt"] for body in fake.bodies] == prompts(saved, [turn.text for turn in record])
     for name in range(CLIENTS):
         own = [turn.text for turn in record[::2] if turn.text.startswith(f"{name} ")]
         assert own == [f"{name} {number}" for number in range(MESSAGES)]
