@@ -11,9 +11,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from chatgpt2.errors import ChatGPT2Error
 from chatgpt2.server.faults import Fault, answer, fault_of
 
-# What everybody may see: the pages themselves show nothing of what was said.
+# Where nobody is asked for a key: the pages themselves show nothing of what was said, and the platforms that call
+# a bot's webhook prove themselves in their own ways.
 OPEN = frozenset({"/", "/admin", "/healthz", "/readyz", "/openapi.json"})
-OPEN_FOLDER = "/page/"
+OPEN_FOLDERS = ("/page/", "/bots/")
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:/@\[\]]+)(:[0-9]*)?", re.IGNORECASE)
 
@@ -42,7 +43,7 @@ class Entrance:
 
     async def _ask(self, connection: HTTPConnection) -> None:
         path = connection.scope["path"]
-        is_open = path in OPEN or path.startswith(OPEN_FOLDER)
+        is_open = path in OPEN or path.startswith(OPEN_FOLDERS)
         for guard in (*self._everywhere, *(() if is_open else self._inside)):
             await guard(connection)
 
