@@ -150,6 +150,8 @@ def _rows(directory: Path, entries: int) -> int:
 
 def _pytorch(checkpoint: Checkpoint, device: str) -> PyTorchEngine:
     """In bf16 on a GPU that has it; a CPU gains nothing from it for one reply, and openvino serves many."""
+    if device == "cpu":
+        _keep_in_memory(checkpoint.model)
     bf16 = device.startswith("cuda") and choose_bf16("auto", device)
     return PyTorchEngine(
         checkpoint.model,
@@ -157,6 +159,13 @@ def _pytorch(checkpoint: Checkpoint, device: str) -> PyTorchEngine:
         pad_id=checkpoint.codec.pad_id,
         dtype=torch.bfloat16 if bf16 else None,
     )
+
+
+def _keep_in_memory(model: torch.nn.Module) -> None:
+    """Copy the weights, which lie in the file still: training into the same folder would change them under running
+    replies, or end the process."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.data.clone()
 
 
 def _openvino(

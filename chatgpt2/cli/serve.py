@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import socket
+import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from typing import Any
 
 import click
 
-from chatgpt2.cli.home import data_folder, default_database_url
-from chatgpt2.cli.options import chosen_model, serving_options
+from chatgpt2.cli.home import default_database_url
+from chatgpt2.cli.options import serving_options
 from chatgpt2.engine.base import EngineOptions
 from chatgpt2.errors import ConfigError
 
-_CONVERTING = "Preparing the model for this machine, once, for about ten seconds …"
+_ORIGIN = re.compile(r"https?://(\[[0-9a-f:]+\]|[a-z0-9.-]+)(:[0-9]+)?")
 
 
 @click.command("serve")
@@ -37,34 +37,60 @@ _CONVERTING = "Preparing the model for this machine, once, for about ten seconds
     show_default=True,
     help="Seconds that running replies have at the end.",
 )
+@click.option(
+    "--timeout",
+    type=click.IntRange(1),
+    default=300,
+    show_default=True,
+    help="Seconds that a reply may take; then it is given up, and nothing of it is kept.",
+)
+@click.option(
+    "--requests-per-minute",
+    type=click.IntRange(1),
+    help="How often one address may ask. [default: any number]",
+)
+@click.option(
+    "--trusted-proxy",
+    metavar="ADDRESS",
+    multiple=True,
+    help="The address or network of a proxy, whose X-Forwarded-For is believed. Several are possible.",
+)
+@click.option(
+    "--allow-origin",
+    metavar="URL",
+    multiple=True,
+    help="Let pages of this site (https://chat.example.com) use the service too. Several are possible.",
+)
 @serving_options
 def serve(
     host: str,
     port: int,
     open_to_everyone: bool,
     ask_for_keys: bool,
-    grace: int,
     model: str | None,
     database: str | None,
     engine: EngineOptions,
+    **others: Any,
 ) -> None:
     """Serve a trained model over HTTP, to clients of the OpenAI API.
 
     The page is at http://HOST:PORT, the base URL for clients http://HOST:PORT/v1. Who comes from another machine
-    needs a key (`chatgpt2 keys create LABEL`). Ctrl-C lets running replies end.
+    needs a key (`chatgpt2 keys create LABEL`). Ctrl-C lets running replies end; SIGHUP loads the model again.
     """
     local = _is_local(host)
     if ask_for_keys and open_to_everyone:
         raise ConfigError("--ask-for-keys and --open-to-everyone exclude each other")
     asking = ask_for_keys or not (local or open_to_everyone)
+    check_proxies(others["trusted_proxy"])
+    check_origins(others["allow_origin"])
+    from chatgpt2.cli.service import Terms, run
     from chatgpt2.server.app import LOOPBACK
     from chatgpt2.server.running import listen
 
-    path, latest = chosen_model(model)
     names = (*LOOPBACK, f"[{host}]" if ":" in host else host) if local else ("*",)
+    terms = Terms(model, database or default_database_url(), engine, names, asking, **others)
     with listen(host, port) as bound:
-        click.echo(f"Loading {path}{' (the latest model)' if latest else ''} …", err=True)
-        asyncio.run(_serve(path, database or default_database_url(), engine, (bound, names, grace), asking))
+        asyncio.run(run(terms, bound))
 
 
 def _is_local(host: str) -> bool:
@@ -74,33 +100,21 @@ def _is_local(host: str) -> bool:
         return host == "localhost"
 
 
-async def _serve(
-    path: str,
-    database: str,
-    engine: EngineOptions,
-    where: tuple[socket.socket, Sequence[str], int],
-    asking: bool,
-) -> None:
-    from chatgpt2.chat import ChatService
-    from chatgpt2.loading import open_model
-    from chatgpt2.server.app import create_app
-    from chatgpt2.server.running import address, running
-    from chatgpt2.store import ApiKeys, SessionStore
-
-    bound, names, grace = where
-    async with await SessionStore.open(database) as store:
-        keys = ApiKeys(store) if asking else None
-        if keys and not any(key.good(datetime.now(UTC)) for key in await keys.all()):
-            click.echo("Nobody has a key yet: `chatgpt2 keys create LABEL` makes one.", err=True)
-        serving = await asyncio.to_thread(open_model, path, engine, data_folder() / "openvino", _notify)
-        service = ChatService(serving, store)
+def check_proxies(proxies: Sequence[str]) -> None:
+    """Raise ConfigError for what is neither an address nor a network: it would be trusted in vain."""
+    for proxy in proxies:
         try:
-            async with running(create_app(service, store, names, keys), bound, grace) as ended:
-                click.echo(f"Serving {path} on {address(bound)}", err=True)
-                await ended
-        finally:
-            await service.close()
+            ipaddress.ip_network(proxy)
+        except ValueError as error:
+            what = "it must be an address such as 10.0.0.2, or a network such as 10.0.0.0/8"
+            raise ConfigError(f"--trusted-proxy {proxy}: {what} ({error})") from error
 
 
-def _notify(notice: str, why: str) -> None:
-    click.echo(_CONVERTING if notice == "converting" else f"OpenVINO fails, PyTorch serves: {why}", err=True)
+def check_origins(origins: Sequence[str]) -> None:
+    """Raise ConfigError for what no browser calls a site."""
+    for origin in origins:
+        if not _ORIGIN.fullmatch(origin):
+            what = (
+                "it must look like https://chat.example.com, with a port if there is one and nothing after it"
+            )
+            raise ConfigError(f"--allow-origin {origin}: {what}")

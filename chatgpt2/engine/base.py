@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from chatgpt2.errors import ConfigError
 
@@ -100,4 +100,14 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Stop all work and free the memory; waiting callers get an EngineError."""
+        ...
+
+
+@runtime_checkable
+class Reusing(Protocol):
+    """An engine that tells how much of its prompts it knew from earlier replies."""
+
+    @property
+    def reused_tokens(self) -> int:
+        """Prompt tokens that were not read again, since the engine's start."""
         ...

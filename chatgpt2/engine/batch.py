@@ -70,6 +70,7 @@ class Batch:
         self._rows: list[Reply] = []
         self._columns: Columns | None = None  # laid out again whenever a row comes, goes or moves
         self._prefixes = Prefixes(prefix_tokens)
+        self.reused = 0  # prompt tokens that were known from earlier replies, since the start
         self._start()
 
     def _start(self) -> None:
@@ -126,6 +127,7 @@ class Batch:
         saved, shared = self._prefixes.longest(prompt[:-1])
         if saved is not None:
             self._cache.restore(row, saved, shared)
+        self.reused += shared
         return shared
 
     @torch.inference_mode()

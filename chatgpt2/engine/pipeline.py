@@ -11,6 +11,7 @@ import math
 import os
 import pickle
 import queue
+import signal
 import sys
 import threading
 import time
@@ -180,6 +181,8 @@ def _send(packets: BinaryIO, packet: Packet) -> None:
 
 def main() -> None:
     """Serve the engine that started this process."""
+    # systemd tells every process of a service to end; this one does when the last reply is out and its input closed.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # Libraries that print must not print into the conversation.
     packets = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

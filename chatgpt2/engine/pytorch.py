@@ -51,7 +51,8 @@ class PyTorchEngine:
         self._window = forward.window
         self._vocabulary = forward.vocabulary
         self._max_batch = max_batch
-        self._worker = Worker(Batch(forward, banned_ids, pad_id, max_batch, prefix_tokens), max_waiting)
+        self._batch = Batch(forward, banned_ids, pad_id, max_batch, prefix_tokens)
+        self._worker = Worker(self._batch, max_waiting)
         # A daemon thread inside torch while the interpreter is torn down can crash it: stop it before.
         self._stop_at_exit = weakref.finalize(self, self._worker.stop)
 
@@ -64,6 +65,11 @@ class PyTorchEngine:
             prompt_ids, params, window=self._window, vocabulary=self._vocabulary, max_batch=self._max_batch
         )
         return self._worker.answer(prompt, params, self)
+
+    @property
+    def reused_tokens(self) -> int:
+        """Prompt tokens that need not be read, since the start; see `Reusing`."""
+        return self._batch.reused
 
     async def close(self) -> None:
         """Stop all work and free the memory; waiting callers get an EngineError."""

@@ -12,7 +12,14 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
-from chatgpt2.errors import ChatGPT2Error, ConfigError, EngineBusy, PromptError
+from chatgpt2.errors import (
+    ChatGPT2Error,
+    ConfigError,
+    EngineBusy,
+    PromptError,
+    ReplyStopped,
+    ReplyTimeout,
+)
 
 
 class Fault(Exception):
@@ -53,11 +60,15 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 _MEANINGS = {
     400: "The request cannot be understood or answered.",
     401: "A good API key is needed.",
+    403: "This is not for everybody.",
     404: "There is no such thing.",
+    408: "The request came too slowly.",
     409: "There is nothing to do this to.",
+    413: "The request is too large.",
     429: "Too busy, or too many requests: try again later.",
     500: "The engine or the database failed.",
     503: "The service cannot answer now.",
+    504: "The reply took too long.",
 }
 
 
@@ -65,6 +76,10 @@ def fault_of(error: ChatGPT2Error) -> Fault:
     """The status and code of an error of ours."""
     if isinstance(error, EngineBusy):
         return Fault(429, str(error), "server_busy")
+    if isinstance(error, ReplyTimeout):
+        return Fault(504, str(error), "timeout")
+    if isinstance(error, ReplyStopped):
+        return Fault(409, str(error), "stopped")
     if isinstance(error, PromptError):
         return Fault(
             400, str(error), "context_length_exceeded" if "window" in str(error) else "invalid_prompt"
@@ -93,6 +108,8 @@ def answer(fault: Fault) -> JSONResponse:
 
 def _invalid(error: RequestValidationError) -> Fault:
     """The innermost of the problems: where a field may be one thing or another, it is the one that nearly fitted."""
+    if any(each["type"] == "json_invalid" for each in error.errors()):
+        return Fault(400, "The body is no valid JSON.", "invalid_json")
     worst = max(error.errors(), key=lambda each: len(each["loc"]))
     # pydantic names the alternatives of a union by their types, which clients do not know.
     where = ".".join(str(part) for part in worst["loc"][1:] if not {*"[-"} & {*str(part)}) or None
@@ -114,6 +131,12 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         return answer(_invalid(error))
+
+    @app.exception_handler(Exception)
+    async def unforeseen(request: Request, error: Exception) -> JSONResponse:
+        return answer(
+            Fault(500, "Something unforeseen failed; the service's log says what.", "internal_error")
+        )
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:

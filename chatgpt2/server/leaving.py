@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from chatgpt2.errors import ChatGPT2Error
 from chatgpt2.server.faults import body, fault_of
@@ -49,7 +50,7 @@ def closed() -> Response:
 
 async def event_stream(
     request: Request, events: AsyncGenerator[dict[str, Any]], stack: AsyncExitStack | None = None
-) -> StreamingResponse:
+) -> Response:
     """Server-sent events. The first is awaited here, so that a request that fails has its status.
 
     `stack` is closed when the stream ends, however that happens. Raises Left and whatever `events` raises.
@@ -59,22 +60,30 @@ async def event_stream(
             await holding.enter_async_context(stack)
         await holding.enter_async_context(aclosing(events))
         first = await unless_gone(request, anext(events))
-        rest = _rest(first, events, holding.pop_all())
-    return StreamingResponse(rest, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+        return _Events(_written(first, events), holding.pop_all())
 
 
-async def _rest(
-    first: dict[str, Any], events: AsyncGenerator[dict[str, Any]], stack: AsyncExitStack
-) -> AsyncIterator[str]:
-    async with stack:
-        yield event(first)
-        try:
-            async for each in events:
-                yield event(each)
-        except ChatGPT2Error as error:  # too late for a status
-            yield event(body(fault_of(error)))
-            return
-        yield "data: [DONE]\n\n"
+class _Events(StreamingResponse):
+    """A stream that leaves nothing open, also where it was cut off while the client took nothing."""
+
+    def __init__(self, lines: AsyncIterator[str], stack: AsyncExitStack) -> None:
+        super().__init__(lines, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+        self._stack = stack
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._stack:
+            await super().__call__(scope, receive, send)
+
+
+async def _written(first: dict[str, Any], events: AsyncGenerator[dict[str, Any]]) -> AsyncGenerator[str]:
+    yield event(first)
+    try:
+        async for each in events:
+            yield event(each)
+    except ChatGPT2Error as error:  # too late for a status
+        yield event(body(fault_of(error)))
+        return
+    yield "data: [DONE]\n\n"
 
 
 def event(data: dict[str, Any]) -> str:

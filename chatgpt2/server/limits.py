@@ -1,64 +1,99 @@
-"""How large a request may be. It is refused before it is read, whoever sends it."""
+"""How much a request may take: bytes and seconds. It is refused before it is read, whoever sends it."""
 
 from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chatgpt2.server.faults import Fault, answer
 
-MOST_BYTES = 4 << 20  # a thousand long messages
 _PATIENCE = 16  # times as much is read and thrown away
 
 
-class _TooLarge(Exception):
-    """More came than was announced, or allowed."""
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What requests may take.
+
+    body_bytes    of one request; more is answered with 413
+    body_seconds  until all of it is here; 408
+    seconds       until the end of the answer; 504. None: any number
+    per_minute    requests of one address; 429. None: any number
+    """
+
+    body_bytes: int = 4 << 20  # a thousand long messages
+    body_seconds: float = 30.0
+    seconds: float | None = 300.0
+    per_minute: int | None = None
 
 
 class Limited:
-    """Middleware that answers 413 to a body of more than `most` bytes."""
+    """Middleware that refuses a body that is too large or comes too slowly."""
 
-    def __init__(self, app: ASGIApp, most: int = MOST_BYTES) -> None:
-        self._app, self._most = app, most
+    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+        self._app, self._limits = app, limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        reading = _Reading(receive, send, self._limits)
         announced = dict(scope["headers"]).get(b"content-length", b"0")
-        read, begun = 0, False
+        if announced.isdigit() and int(announced) > self._limits.body_bytes:
+            await reading.drain({"more_body": True})
+        else:
+            with suppress(_Refused):
+                await self._app(scope, reading.receive, reading.send)
+        if reading.refusal is not None:
+            refusal = answer(reading.refusal)
+            refusal.headers["Connection"] = "close"
+            await refusal(scope, receive, send)
 
-        async def counted() -> Message:
-            nonlocal read
-            message = await receive()
-            read += len(message.get("body", b""))
-            if read > self._most:
-                await _drain(receive, message, self._most)
-                raise _TooLarge
-            return message
 
-        async def noting(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            if read > self._most and message["type"] == "http.response.start":  # FastAPI made a 400 of it
-                message["status"] = 413
-            await send(message)
+class _Refused(Exception):
+    """The body is not read to its end."""
 
+
+class _Reading:
+    """The reading of one body. What the application makes of a refusal is not sent: FastAPI makes a 400 of any."""
+
+    def __init__(self, receive: Receive, send: Send, limits: Limits) -> None:
+        self._receive, self._send, self._limits = receive, send, limits
+        self._until = asyncio.get_running_loop().time() + limits.body_seconds
+        self._read, self._done = 0, False
+        self.refusal: Fault | None = None
+
+    async def send(self, message: Message) -> None:
+        if self.refusal is None:
+            await self._send(message)
+
+    async def receive(self) -> Message:
+        if self._done:
+            return await self._receive()
         try:
-            if announced.isdigit() and int(announced) > self._most:
-                await _drain(receive, {"more_body": True}, self._most)
-                raise _TooLarge
-            await self._app(scope, counted, noting)
-        except _TooLarge:
-            if not begun:
-                what = f"The request is too large: at most {self._most >> 20} MB are taken."
-                refusal = answer(Fault(413, what, "request_too_large"))
-                refusal.headers["Connection"] = "close"
-                await refusal(scope, receive, send)
+            async with asyncio.timeout_at(self._until):
+                message = await self._receive()
+        except TimeoutError:
+            what = f"The request did not come within {self._limits.body_seconds:g} s."
+            self.refusal = Fault(408, what, "request_timeout")
+            raise _Refused from None
+        self._done = not message.get("more_body", False)
+        self._read += len(message.get("body", b""))
+        if self._read > self._limits.body_bytes:
+            await self.drain(message)
+            raise _Refused
+        return message
 
-
-async def _drain(receive: Receive, message: Message, most: int) -> None:
-    """Let go of the rest: a client that is still sending does not see the answer. Not without end, though."""
-    left = _PATIENCE * most
-    while message.get("more_body") and left > 0:
-        message = await receive()
-        left -= len(message.get("body", b""))
+    async def drain(self, message: Message) -> None:
+        """Let go of the rest: a client that is still sending does not see the answer. Not without end, though."""
+        most = self._limits.body_bytes
+        what = f"The request is too large: at most {most / (1 << 20):.3g} MB are taken."
+        self.refusal = Fault(413, what, "request_too_large")
+        left = _PATIENCE * most
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self._until):
+                while message.get("more_body") and left > 0:
+                    message = await self._receive()
+                    left -= len(message.get("body", b""))

@@ -19,9 +19,10 @@ from prometheus_client import (
 )
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from chatgpt2.engine.base import Engine, SamplingParams, Step
+from chatgpt2.engine.base import Engine, Reusing, SamplingParams, Step
 from chatgpt2.errors import EngineBusy
 from chatgpt2.server.faults import documented
+from chatgpt2.store import SessionStore
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
@@ -34,32 +35,37 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "chatgpt2_requests", "Requests answered.", ("method", "route", "status"), registry=self.registry
-        )
-        self.seconds = Histogram(
-            "chatgpt2_request_seconds",
-            "From a request to the end of its answer.",
-            ("route",),
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
-        self.first_token = Histogram(
-            "chatgpt2_first_token_seconds",
+        self.requests = self._counter("requests", "Requests answered.", "method", "route", "status")
+        self.seconds = self._histogram("request_seconds", "From a request to the end of its answer.", "route")
+        self.first_token = self._histogram(
+            "first_token_seconds",
             "From asking the engine to its first token, the wait in its queue included.",
-            buckets=_SECONDS,
-            registry=self.registry,
         )
-        self.tokens = Counter(
-            "chatgpt2_tokens", "Tokens given to the engine and made by it.", ("kind",), registry=self.registry
+        self.tokens = self._counter("tokens", "Tokens given to the engine and made by it.", "kind")
+        self.reused = self._counter(
+            "reused_tokens", "Prompt tokens that the engine knew from earlier replies (pytorch tells)."
         )
-        self.waiting = Gauge(
-            "chatgpt2_requests_waiting", "Requests whose first token has not come.", registry=self.registry
+        self.waiting = self._gauge("requests_waiting", "Requests whose first token has not come.")
+        self.running = self._gauge("requests_running", "Requests whose reply is in the making.")
+        self.refused = self._counter("busy", "Requests that a full queue refused.")
+        self.database = self._histogram(
+            "database_seconds", "Of a transaction, the wait for a connection included.", "kind"
         )
-        self.running = Gauge(
-            "chatgpt2_requests_running", "Requests whose reply is in the making.", registry=self.registry
-        )
-        self.refused = Counter("chatgpt2_busy", "Requests that a full queue refused.", registry=self.registry)
+        self.connections = self._gauge("database_connections", "Connections to the database in use.")
+
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        return Counter(f"chatgpt2_{name}", meaning, labels, registry=self.registry)
+
+    def _gauge(self, name: str, meaning: str) -> Gauge:
+        return Gauge(f"chatgpt2_{name}", meaning, registry=self.registry)
+
+    def _histogram(self, name: str, meaning: str, *labels: str) -> Histogram:
+        return Histogram(f"chatgpt2_{name}", meaning, labels, buckets=_SECONDS, registry=self.registry)
+
+    def watch(self, store: SessionStore) -> None:
+        """Count what the database does."""
+        store.measure(lambda kind: self.database.labels(kind).time())
+        self.connections.set_function(lambda: store.connections)
 
     def routes(self) -> APIRouter:
         """GET /metrics."""
@@ -78,6 +84,7 @@ class Measured:
 
     def __init__(self, engine: Engine, metrics: Metrics) -> None:
         self._engine, self._metrics = engine, metrics
+        self._reused = 0
 
     async def generate(self, prompt_ids: Sequence[int], params: SamplingParams) -> AsyncGenerator[Step]:
         """As the engine's own."""
@@ -101,6 +108,12 @@ class Measured:
             raise
         finally:
             (metrics.waiting if waiting else metrics.running).dec()
+            self._count_reused()
+
+    def _count_reused(self) -> None:
+        if isinstance(self._engine, Reusing):
+            before, self._reused = self._reused, self._engine.reused_tokens
+            self._metrics.reused.inc(self._reused - before)
 
     async def close(self) -> None:
         """Close the engine."""

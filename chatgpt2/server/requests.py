@@ -19,6 +19,8 @@ _MOST_REPLIES = 16
 _MOST_STOPS = 4
 _LONGEST_STOP = 1000  # characters
 _LONGEST_TEXT = 100_000  # characters of one message
+_MOST_MESSAGES = 1000
+_LONGEST_HISTORY = 300_000  # characters of all messages; the window of such a model holds about a thousand
 
 # Fields that would change the reply in a way that no engine here knows, and the values that ask for nothing.
 _NOT_OFFERED: dict[str, tuple[Any, ...]] = {
@@ -133,8 +135,17 @@ class Message(BaseModel):
 class ChatRequest(Sampled):
     """POST /v1/chat/completions."""
 
-    messages: list[Message] = Field(min_length=1, max_length=1000)
+    messages: list[Message] = Field(min_length=1, max_length=_MOST_MESSAGES)
     max_completion_tokens: Count | None = None
+
+    @field_validator("messages")
+    @classmethod
+    def _bounded(cls, messages: list[Message]) -> list[Message]:
+        total = sum(len(message.text) for message in messages)
+        if total > _LONGEST_HISTORY:
+            most = f"at most {_LONGEST_HISTORY} are taken"
+            raise ValueError(f"together they have {total} characters, and {most}: leave the oldest out")
+        return messages
 
 
 class CompletionRequest(Sampled):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
-from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
 from chatgpt2.errors import ConfigError
+
+_LAST_SECONDS = 2  # for connections whose client takes nothing any more
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -36,21 +40,64 @@ def address(bound: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-@asynccontextmanager
-async def running(app: FastAPI, bound: socket.socket, grace: int) -> AsyncIterator[asyncio.Task[None]]:
-    """Serve while the context is entered; the task ends when SIGINT or SIGTERM has ended the server.
+class _Server(uvicorn.Server):
+    """One that leaves the signals to whoever runs it, and so what is stopped in which order."""
 
-    At the end no connection is taken any more, and running replies have `grace` seconds.
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def running(
+    app: FastAPI, bound: socket.socket, grace: float, proxies: Sequence[str] = ()
+) -> AsyncIterator[asyncio.Task[None]]:
+    """Serve while the context is entered; the task ends only when the server fails.
+
+    At the end running replies have `grace` seconds. Whoever asks meanwhile is told to try again later: the port
+    stays open until the last reply has gone out.
+
+    proxies  addresses or networks whose X-Forwarded-For is believed
     """
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_graceful_shutdown=grace, lifespan="off"
+        app,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        workers=1,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=list(proxies),
+        timeout_graceful_shutdown=_LAST_SECONDS,
     )
-    server = uvicorn.Server(config)
+    server, ongoing = _Server(config), app.state.ongoing
     task = asyncio.create_task(server.serve(sockets=[bound]))
     while not server.started and not task.done():
         await asyncio.sleep(0.01)
     try:
         yield task
     finally:
+        ongoing.stop()
+        if not task.done():
+            await ongoing.finished(grace)
         server.should_exit = True
         await task
+
+
+@contextmanager
+def on_signals(acts: Mapping[str, Callable[[], object]]) -> Iterator[None]:
+    """Call these in the event loop when the process gets a signal (by name; those unknown here are left out)."""
+    loop = asyncio.get_running_loop()
+
+    def handler(act: Callable[[], object]) -> Callable[[int, FrameType | None], None]:
+        def handle(number: int, frame: FrameType | None) -> None:
+            loop.call_soon_threadsafe(act)
+
+        return handle
+
+    wanted = {getattr(signal, name): act for name, act in acts.items() if hasattr(signal, name)}
+    before = {number: signal.signal(number, handler(act)) for number, act in wanted.items()}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)

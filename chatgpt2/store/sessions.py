@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any, Literal, Self, cast
 
-from sqlalchemy import URL, Select, and_, delete, func, select, update
+from sqlalchemy import URL, QueuePool, Select, and_, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chatgpt2.dialogue import Dialogue, Turn
@@ -53,6 +53,9 @@ def _info(row: Any) -> SessionInfo:
     return SessionInfo(SessionKey(*row[:4]), row[4], row[5], row[7], row[8], title=row[6])
 
 
+Timed = Callable[[Literal["read", "write"]], AbstractContextManager[object]]
+
+
 class SessionStore:
     """All conversations of one database. Open it with `await SessionStore.open(url)`.
 
@@ -67,6 +70,7 @@ class SessionStore:
         single = engine.dialect.name == "sqlite"
         self._one_writer = asyncio.Lock() if single else nullcontext()
         self._order = SessionOrder(engine)
+        self._timed: Timed = lambda kind: nullcontext()
 
     @classmethod
     async def open(cls, url: str) -> Self:
@@ -81,6 +85,15 @@ class SessionStore:
     def url(self) -> URL:
         """Where the database is."""
         return self._engine.url
+
+    @property
+    def connections(self) -> int:
+        """How many of the pool are in use."""
+        return cast("QueuePool", self._engine.pool).checkedout()
+
+    def measure(self, timed: Timed) -> None:
+        """Let `timed` stand around each transaction, with the wait for its turn, and what is done in it."""
+        self._timed = timed
 
     def alone(self, key: SessionKey) -> AbstractAsyncContextManager[None]:
         """Have the session to oneself among all processes on a PostgreSQL; see SessionOrder."""
@@ -248,13 +261,13 @@ class SessionStore:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        with plain_faults(self._engine.url):
+        with self._timed("read"), plain_faults(self._engine.url):
             async with self._engine.connect() as connection:
                 yield connection
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
-        with plain_faults(self._engine.url):
+        with self._timed("write"), plain_faults(self._engine.url):
             async with self._one_writer, self._writer.begin() as connection:
                 yield connection
 

@@ -86,3 +86,21 @@ def test_a_port_that_is_taken_is_named(saved: Path) -> None:
         result = CliRunner().invoke(serve, ["--model", str(saved), "--port", port, "--engine", "pytorch"])
     assert isinstance(result.exception, ConfigError)
     assert f"port {port}" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--trusted-proxy", "nginx"),
+        ("--trusted-proxy", "*"),
+        ("--trusted-proxy", "10.0.0.1/8"),
+        ("--allow-origin", "*"),
+        ("--allow-origin", "chat.example.com"),
+        ("--allow-origin", "https://chat.example.com/"),
+    ],
+)
+def test_what_would_be_trusted_in_vain_is_refused(saved: Path, option: str, value: str) -> None:
+    good = ["--trusted-proxy", "10.0.0.0/8", "--allow-origin", "http://[::1]:8000"]
+    result = CliRunner().invoke(serve, ["--model", str(saved), *good, option, value])
+    assert isinstance(result.exception, ConfigError)
+    assert f"{option} {value}:" in str(result.exception)

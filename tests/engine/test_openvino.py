@@ -193,6 +193,20 @@ async def test_nobody_notices_a_process_that_died_while_nobody_asked(
     assert await reply(shared, PROMPTS[0], ENDLESS) == endless[0]
 
 
+async def test_a_reply_goes_on_where_every_process_is_told_to_end(
+    shared: OpenVinoEngine, endless: list[list[int]]
+) -> None:
+    """As systemd does: the service stops when its replies are done, and so must the engine."""
+    got: list[int] = []
+    async with aclosing(shared.generate(PROMPTS[0], ENDLESS)) as stream:
+        async for step in stream:
+            if not got:
+                process().terminate()
+            got += step.ids
+    assert got == endless[0]
+    assert process().is_running()
+
+
 async def test_an_engine_that_cannot_recover_says_so(files: Path, tmp_path: Path) -> None:
     moving = tmp_path / "files"
     shutil.copytree(files, moving)

@@ -145,6 +145,8 @@ async def test_the_next_turn_reads_only_what_is_new(
         prompt = [*prompt, *got, SEP, *message]
     assert reads[0] == reads[1] == len(PROMPTS[0]) - 1
     assert max(reads[2::2]) <= 5 < min(reads[3::2])
+    assert talk.reused_tokens == sum(reads[1::2]) - sum(reads[::2])
+    assert fresh.reused_tokens == 0
     await talk.close()
     await fresh.close()
 

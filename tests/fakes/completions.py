@@ -46,6 +46,7 @@ class FakeCompletions:
         self.faults: deque[Fault] = deque()
         self.bodies: list[dict[str, Any]] = []
         self.left = asyncio.Event()  # a caller has gone in the middle of a reply
+        self.go: asyncio.Event | None = None  # what follows the first token waits for it
         self.url = ""
 
     @asynccontextmanager
@@ -125,10 +126,22 @@ class FakeCompletions:
             chunk = f"data: {data}\n\n".encode()
             writer.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
             await writer.drain()
+            if self.go is not None and not await self._may_go(reader):
+                return None
         if fault != "break off":
             writer.write(b"0\r\n\r\n")
             await writer.drain()
         return None
+
+    async def _may_go(self, reader: asyncio.StreamReader) -> bool:
+        """Wait for `go`. False: the caller has left."""
+        assert self.go is not None
+        going, leaving = asyncio.create_task(self.go.wait()), asyncio.create_task(reader.read(1))
+        await asyncio.wait({going, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        going.cancel()
+        leaving.cancel()
+        await asyncio.wait({going, leaving})
+        return self.go.is_set()
 
     async def _gone(self, reader: asyncio.StreamReader) -> bool:
         """Wait for the caller to leave before the second token."""

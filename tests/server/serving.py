@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,21 +11,36 @@ from fakes.talking import Letters
 
 from chatgpt2.chat import ChatService
 from chatgpt2.engine.base import SamplingParams
+from chatgpt2.errors import CheckpointError
 from chatgpt2.server.app import LOOPBACK, create_app
+from chatgpt2.server.exchanging import Exchange, Load
 from chatgpt2.server.running import address, listen, running
 from chatgpt2.serving import Serving
-from chatgpt2.store import ApiKeys, SessionStore
+from chatgpt2.store import ApiKeys, Audit, SessionStore
 
 
 @asynccontextmanager
 async def served(
-    folder: Path, engine: Any, *, ask_for_keys: bool = False, **parts: Any
+    folder: Path,
+    engine: Any,
+    *,
+    ask_for_keys: bool = False,
+    proxies: Sequence[str] = (),
+    http: Mapping[str, Any] | None = None,
+    load: Load | None = None,
+    **parts: Any,
 ) -> AsyncIterator[str]:
-    """The service with this engine; its address."""
+    """The service with this engine; its address. `http` goes to the application, `load` exchanges the model."""
     serving = Serving(engine, Letters(), SamplingParams(seed=1), name="小智@1", **parts)
     async with await SessionStore.open(f"sqlite:///{folder}/talk.db") as store:
         service = ChatService(serving, store)
         with listen("127.0.0.1", 0) as bound:
             keys = ApiKeys(store) if ask_for_keys else None
-            async with running(create_app(service, store, LOOPBACK, keys), bound, 5):
+            exchange = Exchange(service, load or _nothing_else, str(folder / "小智"), Audit(store))
+            app = create_app(service, store, LOOPBACK, keys, exchange=exchange, **(http or {}))
+            async with running(app, bound, 5, proxies):
                 yield address(bound)
+
+
+async def _nothing_else(source: str | None) -> tuple[str, Serving]:
+    raise CheckpointError(f"no model directory {source}")

@@ -18,7 +18,6 @@ from sqlalchemy import update
 
 from chatgpt2.cli.keys import keys
 from chatgpt2.errors import ConfigError
-from chatgpt2.server.door import Purse
 from chatgpt2.store import ApiKeys, SessionStore
 from chatgpt2.store.tables import api_keys
 
@@ -70,6 +69,29 @@ async def test_a_revoked_or_expired_key_opens_nothing(url: str, known: ApiKeys) 
             assert answer.status_code == 401
 
 
+async def test_the_key_is_asked_for_before_anything_is_read(url: str, known: ApiKeys) -> None:
+    key = {"Authorization": f"bearer {await known.create('laptop')}"}
+    async with httpx.AsyncClient(base_url=url) as http:
+        for path in (
+            "/v1/chat/completions",
+            "/v1/completions",
+            "/api/sessions",
+            "/api/admin/model",
+            "/nowhere",
+        ):
+            for body in (b"{", b" " * (5 << 20)):
+                refused = await http.post(path, content=body)
+                assert (refused.status_code, refused.json()["error"]["code"]) == (401, "missing_api_key")
+        basic = await http.get("/v1/models", headers={"Authorization": "Basic a"})
+        assert basic.json()["error"]["code"] == "missing_api_key"
+        json_is_said = key | {"Content-Type": "application/json"}
+        wrong = await http.post("/v1/completions", content=b"{", headers=json_is_said)
+        assert (wrong.status_code, wrong.json()["error"]["code"]) == (400, "invalid_json")
+        document = (await http.get("/openapi.json")).json()
+    kinds = {path: each for path, each in document["paths"].items() if path.startswith(("/v1", "/api"))}
+    assert all("security" in operation for each in kinds.values() for operation in each.values())
+
+
 async def test_a_key_allows_so_many_requests(url: str, known: ApiKeys) -> None:
     key = {"Authorization": f"Bearer {await known.create('slow', per_minute=3)}"}
     async with httpx.AsyncClient(base_url=url, headers=key) as http:
@@ -77,15 +99,6 @@ async def test_a_key_allows_so_many_requests(url: str, known: ApiKeys) -> None:
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
     assert 0 < int(answers[-1].headers["retry-after"]) <= 20
     assert answers[-1].json()["error"]["type"] == "rate_limit_error"
-
-
-def test_a_purse_fills_evenly() -> None:
-    purse = Purse(60)
-    assert [purse.pay(0) for _ in range(60)] == [0] * 60
-    assert purse.pay(0) == pytest.approx(1)
-    assert purse.pay(0.5) == pytest.approx(0.5)
-    assert purse.pay(2) == 0
-    assert [purse.pay(10_000) for _ in range(61)][-1] == pytest.approx(1)
 
 
 async def test_only_a_hash_is_stored(known: ApiKeys, tmp_path: Path) -> None:

@@ -45,7 +45,20 @@ async def test_requests_and_tokens_are_counted(tmp_path: Path) -> None:
     assert seen["chatgpt2_tokens_total", "reply"] == 4
     assert seen["chatgpt2_first_token_seconds_count",] == 2
     assert seen["chatgpt2_requests_running",] == seen["chatgpt2_requests_waiting",] == 0
+    assert seen["chatgpt2_database_seconds_count", "write"] == 2
+    assert seen["chatgpt2_database_seconds_count", "read"] > 0
+    assert seen["chatgpt2_database_connections",] == 0
     assert not [name for name in seen if session in str(name)]
+
+
+async def test_what_the_engine_knew_already_is_counted(tmp_path: Path) -> None:
+    class Knowing(Scripted):
+        reused_tokens = 5
+
+    async with served(tmp_path, Knowing()) as url, httpx.AsyncClient(base_url=url) as http:
+        for expected in (5, 5):
+            await http.post("/v1/chat/completions", json=HELLO)
+            assert (await read(http))["chatgpt2_reused_tokens_total",] == expected
 
 
 async def test_what_runs_and_what_was_refused_can_be_seen(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from serving import served
 
 from chatgpt2.dialogue import Turn
 from chatgpt2.engine.base import SamplingParams
-from chatgpt2.errors import EngineBusy, EngineError, PromptError
+from chatgpt2.errors import EngineBusy, EngineError, PromptError, ReplyStopped, ReplyTimeout
 from chatgpt2.store import SessionStore
 
 HELLO: Any = [{"role": "user", "content": "你好"}]
@@ -199,6 +199,8 @@ class Failing(Scripted):
     [
         (EngineBusy("the engine is busy"), 429, "server_busy"),
         (PromptError("longer than the model's window"), 400, "context_length_exceeded"),
+        (ReplyTimeout("it took too long"), 504, "timeout"),
+        (ReplyStopped("somebody stopped it"), 409, "stopped"),
         (EngineError("the step failed"), 500, "internal_error"),
     ],
 )
