@@ -21,7 +21,7 @@ async def store(url: str) -> AsyncIterator[SessionStore]:
 async def test_a_new_session_is_an_empty_dialogue(store: SessionStore) -> None:
     assert await store.load(KEY) == Dialogue()
     assert await store.record(KEY) == []
-    assert await store.settings(KEY) == {}
+    assert (await store.own(KEY))[0] == {}
     assert await store.sessions() == []
 
 
@@ -138,9 +138,9 @@ async def test_the_list_has_counts_and_the_latest_first(store: SessionStore) -> 
 async def test_settings_are_replaced_whole(store: SessionStore) -> None:
     await store.set_settings(KEY, {"temperature": 0.5, "top_k": 3})
     await store.set_settings(KEY, {"temperature": 0.7})
-    assert await store.settings(KEY) == {"temperature": 0.7}
+    assert (await store.own(KEY))[0] == {"temperature": 0.7}
     await store.clear(KEY)
-    assert await store.settings(KEY) == {"temperature": 0.7}
+    assert (await store.own(KEY))[0] == {"temperature": 0.7}
 
 
 async def test_delete_removes_the_record_too(store: SessionStore) -> None:
