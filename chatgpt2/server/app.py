@@ -13,7 +13,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from chatgpt2 import __version__
 from chatgpt2.chat import ChatService
 from chatgpt2.errors import StoreError
-from chatgpt2.server import completions, faults, page, sessions
+from chatgpt2.server import admin, completions, faults, page, sessions
 from chatgpt2.server.door import Door
 from chatgpt2.server.limits import Limited
 from chatgpt2.server.metrics import Counting, Measured, Metrics
@@ -43,6 +43,8 @@ def create_app(
     failures = faults.documented(400, 401, 404, 429, 500)
     app.include_router(completions.routes(service.models), dependencies=guards, responses=failures)
     app.include_router(sessions.routes(service, store), dependencies=guards, responses=failures)
+    seen = admin.routes(service.models, store, metrics)
+    app.include_router(seen, dependencies=guards, responses=failures)
 
     app.include_router(metrics.routes(), dependencies=guards)
     page.mount(app)
