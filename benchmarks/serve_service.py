@@ -1,4 +1,4 @@
-"""The service that benchmarks/serve.py measures, in its own process: says its port, then answers lines on its input."""
+"""The service that benchmarks/serve.py measures: says its port, then answers the lines on its input."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import hashlib
 import importlib.util
 import json
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -91,8 +91,12 @@ def open_model(
             if options.name != "auto":
                 raise
             notify("slow", str(error))
-            engine = _pytorch(checkpoint, device)
-    return _serving(engine, checkpoint.codec, checkpoint.card, checkpoint.name)
+            name, engine = "pytorch", _pytorch(checkpoint, device)
+    return replace(
+        _serving(engine, checkpoint.codec, checkpoint.card, checkpoint.name),
+        kind=name,
+        source=checkpoint.path,
+    )
 
 
 def _serving(engine: Engine, codec: Codec, card: Card, name: str) -> Serving:
@@ -125,7 +129,7 @@ def _remote(source: str | Path, options: EngineOptions) -> Serving:
         key=key or None,
     )
     card = Card.read(directory) or Card(window=codec.window)
-    return _serving(engine, codec, card, directory.name)
+    return replace(_serving(engine, codec, card, directory.name), kind="remote", source=directory)
 
 
 def _address(url: str) -> str:

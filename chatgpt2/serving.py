@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Protocol
 
 from chatgpt2.dialogue import Dialogue, Turn
@@ -45,6 +46,8 @@ class Serving:
     defaults  sampling where nobody says otherwise
     opening   turns set before every prompt (a persona); they are not part of the record
     name      which model this is, for the record
+    kind      which engine it is: openvino, pytorch, remote
+    source    the directory it was loaded from, which also tells of its training
     """
 
     engine: Engine
@@ -52,6 +55,8 @@ class Serving:
     defaults: SamplingParams = field(default_factory=SamplingParams)
     opening: tuple[Turn, ...] = ()
     name: str | None = None
+    kind: str | None = None
+    source: Path | None = None
 
     def room(self, params: SamplingParams) -> int:
         """Tokens that a prompt may have. Raises ConfigError when the reply would leave none."""

@@ -79,9 +79,9 @@ def test_pytorch_serves_where_openvino_fails_and_was_not_asked_for(
 ) -> None:
     monkeypatch.setattr(loading, "exported", lambda *_, **__: tmp_path)  # a folder without a model
     calls: list[Any] = []
-    engine = open_model(saved, EngineOptions(), tmp_path, lambda *notice: calls.append(notice)).engine
-    assert isinstance(engine, PyTorchEngine)
-    asyncio.run(engine.close())
+    serving = open_model(saved, EngineOptions(), tmp_path, lambda *notice: calls.append(notice))
+    assert isinstance(serving.engine, PyTorchEngine) and serving.kind == "pytorch"
+    asyncio.run(serving.engine.close())
     ((notice, why),) = calls
     assert notice == "slow" and "OpenVINO cannot load" in why
     with pytest.raises(EngineError, match="take --engine pytorch"):
@@ -136,4 +136,5 @@ def test_the_card_says_how_to_talk(saved: Path, tmp_path: Path) -> None:
     assert serving.defaults.top_k == 7
     assert [turn.text for turn in serving.opening] == ["你好", "我是小栗"]
     assert serving.name is not None and serving.name.startswith("model@")
+    assert (serving.kind, serving.source) == ("pytorch", saved)
     asyncio.run(serving.engine.close())

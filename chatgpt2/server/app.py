@@ -13,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from chatgpt2 import __version__
 from chatgpt2.chat import ChatService
 from chatgpt2.errors import StoreError
-from chatgpt2.server import completions, exchanging, faults, page, sessions
+from chatgpt2.server import admin, completions, exchanging, faults, page, sessions
 from chatgpt2.server.door import Door, bearer
 from chatgpt2.server.entrance import Entrance, Guard, Hosts
 from chatgpt2.server.exchanging import Exchange
@@ -51,7 +51,7 @@ def create_app(
     _add_middleware(app, _guards(hosts, keys, limits), limits, origins, metrics)
     faults.install(app)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
-    _add_routes(app, service, store, keys is None, exchange)
+    _add_routes(app, service, store, keys is None, exchange, metrics)
     app.include_router(metrics.routes(), dependencies=_named_key(keys is None))
     page.mount(app)
     _add_health(app, service, store)
@@ -99,7 +99,12 @@ def _named_key(nobody_asked: bool) -> list[Any]:
 
 
 def _add_routes(
-    app: FastAPI, service: ChatService, store: SessionStore, without_keys: bool, exchange: Exchange | None
+    app: FastAPI,
+    service: ChatService,
+    store: SessionStore,
+    without_keys: bool,
+    exchange: Exchange | None,
+    metrics: Metrics,
 ) -> None:
     parts: dict[str, Any] = {
         "dependencies": _named_key(without_keys),
@@ -107,6 +112,7 @@ def _add_routes(
     }
     app.include_router(completions.routes(service.models), **parts)
     app.include_router(sessions.routes(service, store), **parts)
+    app.include_router(admin.routes(service.models, store, metrics), **parts)
     if exchange is not None:
         app.include_router(exchanging.routes(exchange, without_keys), **parts)
 

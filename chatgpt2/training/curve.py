@@ -1,10 +1,10 @@
-"""The loss curve as a picture."""
+"""The loss curve: read from metrics.jsonl, and as a picture."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-
-from chatgpt2.training.watch import read_metrics
+from typing import Any
 
 
 def draw_curve(metrics: Path, picture: Path) -> None:
@@ -26,3 +26,17 @@ def draw_curve(metrics: Path, picture: Path) -> None:
     if axes.lines:
         axes.legend()
     figure.savefig(picture, dpi=120)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The records of a metrics.jsonl; a last line that was cut short is left out."""
+    records = []
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").split("\n"):
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(record, dict) and "step" in record:
+                records.append(record)
+    return records

@@ -17,6 +17,7 @@ from transformers import TrainerCallback
 
 from chatgpt2.errors import ConfigError
 from chatgpt2.evaluation import HeldOut
+from chatgpt2.training.curve import read_metrics
 from chatgpt2.training.machine import memory_used
 from chatgpt2.training.plan import Plan
 
@@ -130,20 +131,6 @@ class Watch(TrainerCallback):
 def _cut_metrics(path: Path, step: int) -> None:
     kept = [json.dumps(record) + "\n" for record in read_metrics(path) if record["step"] <= step]
     path.write_text("".join(kept) if step else "", encoding="utf-8")
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The records of a metrics.jsonl; a last line that was cut short is left out."""
-    records = []
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").split("\n"):
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(record, dict) and "step" in record:
-                records.append(record)
-    return records
 
 
 class Interruptible:

@@ -1,149 +1,18 @@
-"""The web page in a real browser."""
+"""The chat page in a real browser."""
 
 from __future__ import annotations
 
-import asyncio
-import shutil
-import threading
-from collections.abc import Callable, Iterator
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
+from browser import Page, Server, browser_needed
 from click.testing import CliRunner
 from fakes.talking import Scripted
 from serving import served
 
 from chatgpt2.cli.keys import keys
-
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-browser_needed = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed"
-)
-
-# Without these Chromium asks the world for updates.
-QUIET = (
-    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
-
-
-class Server:
-    """The service in a thread of its own, as the browser's driver blocks this one."""
-
-    def __init__(self, folder: Path, **options: Any) -> None:
-        self.engine = Scripted()
-        self._options = options
-        self.url = ""
-        self._loop = asyncio.new_event_loop()
-        self._stop = asyncio.Event()
-        ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(folder, ready))
-        self._thread.start()
-        ready.wait(20)
-
-    def _run(self, folder: Path, ready: threading.Event) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(self._serve(folder, ready))
-
-    async def _serve(self, folder: Path, ready: threading.Event) -> None:
-        async with served(folder, self.engine, **self._options) as self.url:
-            ready.set()
-            await self._stop.wait()
-
-    def pause(self, on: bool) -> None:
-        """Let replies stand still after each letter, or go on."""
-
-        def act() -> None:
-            if on:
-                self.engine.pause = asyncio.Event()
-            elif self.engine.pause is not None:
-                self.engine.pause.set()
-
-        self._loop.call_soon_threadsafe(act)
-
-    def close(self) -> None:
-        self.pause(False)
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    made = Server(tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for argument in (
-        *QUIET,
-        f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
-        "--window-size=1200,800",
-    ):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
-    yield driver
-    driver.quit()
-
-
-class Page:
-    """What a person does and sees."""
-
-    def __init__(self, driver: Any, url: str, wait: bool = True) -> None:
-        self.driver = driver
-        driver.set_window_size(1200, 800)
-        driver.get(url)
-        if wait:
-            self.wait(lambda: self.element("#title").text)
-
-    def element(self, selector: str) -> Any:
-        return self.driver.find_element("css selector", selector)
-
-    def texts(self, selector: str) -> list[str]:
-        """All at once: the page may be drawn anew at any time."""
-        gather = "return [...document.querySelectorAll(arguments[0])].map((each) => each.innerText)"
-        found: list[str] = self.driver.execute_script(gather, selector)
-        return found
-
-    def click(self, selector: str) -> None:
-        self.wait(lambda: self.element(selector).click() is None)
-
-    def said(self) -> list[str]:
-        return self.texts("#turns .said")
-
-    def type(self, text: str) -> None:
-        self.element("#text").send_keys(text)
-
-    def wait(self, true: Callable[[], Any]) -> None:
-        from selenium.common.exceptions import StaleElementReferenceException
-        from selenium.webdriver.support.wait import WebDriverWait
-
-        patient = WebDriverWait(self.driver, 10, 0.02, [StaleElementReferenceException])
-        patient.until(lambda _: true())
-
-    def complaints(self) -> list[Any]:
-        """What the browser found wrong, refusals of the service aside."""
-        return [
-            each
-            for each in self.driver.get_log("browser")
-            if "Failed to load resource" not in each["message"]
-        ]
-
-
-@pytest.fixture
-def page(chromium: Any, server: Server) -> Iterator[Page]:
-    made = Page(chromium, server.url)
-    yield made
-    assert made.complaints() == []
 
 
 @browser_needed
@@ -154,7 +23,7 @@ def test_a_conversation_is_had_and_found_again(page: Page, server: Server) -> No
     page.type("怎么样\n")
     page.wait(lambda: page.said()[2:] == ["怎么样", "很好"])
     page.wait(lambda: page.texts("#sessions button") == ["你好"])
-    page.driver.refresh()
+    page.reload()
     page.wait(lambda: page.said() == ["你好", "你好呀", "怎么样", "很好"])
     page.click("#new")
     page.wait(lambda: page.said() == [])
@@ -180,14 +49,31 @@ def test_a_reply_grows_and_can_be_stopped(page: Page, server: Server) -> None:
 def test_the_last_exchange_is_made_anew(page: Page, server: Server) -> None:
     server.engine.replies = ["一", "二", "三"]
     page.type("数数\n")
-    page.wait(lambda: page.said() == ["数数", "一"] and page.texts(".bot .tools button"))
-    page.click(".bot .tools button:last-child")
+    page.wait(lambda: page.said() == ["数数", "一"])
+    page.click(".bot [aria-label=重答]")
     page.wait(lambda: page.said() == ["数数", "二"])
-    page.wait(lambda: page.texts(".user .tools button"))
-    page.click(".user .tools button")
-    page.wait(lambda: page.said() == [] and page.element("#text").get_attribute("value") == "数数")
+    page.click(".user [aria-label=修改]")
+    assert page.element("#text").get_attribute("value") == "数数"
     page.type("吧\n")
     page.wait(lambda: page.said() == ["数数吧", "三"])
+
+
+@browser_needed
+def test_an_earlier_question_is_asked_differently_or_left_as_it_is(page: Page, server: Server) -> None:
+    server.engine.replies = ["一", "二", "三", "四"]
+    for count, text in enumerate(("甲", "乙", "丙"), 1):
+        page.type(f"{text}\n")
+        page.wait(lambda count=count: len(page.texts(".bot .tools")) == count)
+    page.click("li:nth-child(3) [aria-label=修改]")
+    assert len(page.texts("#turns .leaving")) == 4
+    page.click("#unedit")
+    assert page.element("#text").get_attribute("value") == "" and not page.texts("#turns .leaving")
+    page.click("li:nth-child(3) [aria-label=修改]")
+    page.type("？\n")
+    page.wait(lambda: page.said() == ["甲", "一", "乙？", "四"])
+    assert server.engine.asked[-1][0] == "甲|一|乙？"
+    page.reload()
+    page.wait(lambda: page.said() == ["甲", "一", "乙？", "四"])
 
 
 @browser_needed
@@ -198,7 +84,7 @@ def test_language_and_colours_are_kept(page: Page) -> None:
     assert page.driver.execute_script(theme) != before
     page.click("#language")
     page.wait(lambda: page.element("#send").text == "Send")
-    page.driver.refresh()
+    page.reload()
     page.wait(lambda: page.element("#send").text == "Send")
     assert page.driver.execute_script(theme) != before
     page.click("#language")
@@ -207,8 +93,6 @@ def test_language_and_colours_are_kept(page: Page) -> None:
 
 @browser_needed
 def test_where_a_key_is_asked_for_the_page_asks_once(chromium: Any, tmp_path: Path) -> None:
-    from selenium.webdriver.support.expected_conditions import alert_is_present
-
     key = (
         CliRunner()
         .invoke(keys, ["create", "me", "--database", f"sqlite:///{tmp_path}/talk.db"])
@@ -217,13 +101,12 @@ def test_where_a_key_is_asked_for_the_page_asks_once(chromium: Any, tmp_path: Pa
     server = Server(tmp_path, ask_for_keys=True)
     try:
         page = Page(chromium, server.url, wait=False)
-        page.wait(lambda: alert_is_present()(chromium))
-        chromium.switch_to.alert.send_keys(key)
-        chromium.switch_to.alert.accept()
+        page.wait(lambda: page.element(".ask input").is_displayed())
+        page.element(".ask input").send_keys(f"{key}\n")
         page.wait(lambda: page.texts("#model") == ["小智"])
         page.type("你好\n")
         page.wait(lambda: page.said() == ["你好", "答1"])
-        chromium.refresh()
+        page.reload()
         page.wait(lambda: page.said() == ["你好", "答1"])
     finally:
         server.close()
@@ -236,16 +119,140 @@ def test_on_a_phone_the_list_slides_in(page: Page) -> None:
     assert not page.element("#new").is_displayed()
     page.click("#menu")
     page.wait(lambda: page.element("#new").is_displayed())
-    wider = "return document.documentElement.scrollWidth > innerWidth"
-    assert not page.driver.execute_script(wider)
+    assert page.fits()
 
 
-async def test_nothing_else_may_run_on_the_page(tmp_path: Path) -> None:
+@browser_needed
+def test_a_session_is_renamed_cleared_and_deleted(page: Page) -> None:
+    page.type("你好\n")
+    page.wait(lambda: page.said() == ["你好", "答1"] and page.texts("#sessions button") == ["你好"])
+    page.choose("#rename")
+    page.element(".ask input").send_keys("闲聊\n")
+    page.wait(lambda: page.texts("#sessions button") == ["闲聊"] and page.element("#title").text == "闲聊")
+    page.choose("#clear")
+    page.click(".ask .main")
+    page.wait(lambda: page.said() == [])
+    page.choose("#delete")
+    page.click(".ask .answers button")
+    page.wait(lambda: not page.texts(".ask"))
+    assert page.texts("#sessions button") == ["闲聊"]
+    page.choose("#delete")
+    page.click(".ask .main")
+    page.wait(lambda: page.texts("#sessions button") == [])
+
+
+@browser_needed
+def test_a_suggestion_begins_a_conversation(page: Page) -> None:
+    first = page.texts("#welcome button")[0]
+    page.click("#welcome button")
+    page.wait(lambda: page.said() == [first, "答1"])
+    assert not page.element("#welcome").is_displayed()
+
+
+@browser_needed
+def test_everything_is_done_with_the_keyboard(page: Page, server: Server) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    page.type("你好\n")
+    page.wait(lambda: page.texts(".bot .tools"))
+    page.type(Keys.ARROW_UP)
+    assert page.element("#text").get_attribute("value") == "你好"
+    page.press(Keys.ESCAPE)
+    assert page.element("#text").get_attribute("value") == ""
+    server.pause(True)
+    page.type("再来\n")
+    page.wait(lambda: len(page.said()) == 4)
+    page.press(Keys.ESCAPE)
+    page.wait(lambda: len(page.said()) == 2)
+    server.pause(False)
+    page.press(Keys.CONTROL, "/")
+    page.wait(lambda: "新会话" in page.element("#shortcuts").text)
+    page.press(Keys.ESCAPE)
+    page.wait(lambda: not page.element("#shortcuts").is_displayed())
+    page.press(Keys.ALT, "p")
+    page.wait(lambda: page.element("#drawer").is_displayed())
+    page.press(Keys.ESCAPE)
+    page.press(Keys.ALT, "n")
+    page.wait(lambda: page.said() == [])
+    page.driver.execute_script("document.activeElement.blur()")
+    page.press(Keys.ALT, "m")
+    assert page.driver.switch_to.active_element == page.element("#text")
+
+
+@browser_needed
+def test_who_reads_further_up_is_not_pulled_down(page: Page, server: Server) -> None:
+    server.engine.replies = ["长\n" * 60, "短"]
+    page.type("说\n")
+    page.wait(lambda: page.texts(".bot .tools"))
+    gap = "const s = document.getElementById('scroll'); return s.scrollHeight - s.scrollTop - s.clientHeight"
+    page.wait(lambda: page.driver.execute_script(gap) < 5)
+    server.pause(True)
+    page.type("再说\n")
+    page.wait(lambda: page.said()[3:] == ["短"])
+    page.driver.execute_script("document.getElementById('scroll').scrollTop = 0")
+    page.wait(lambda: page.element("#end").is_displayed())
+    server.pause(False)
+    page.wait(lambda: len(page.texts(".bot .tools")) == 2)
+    assert page.driver.execute_script("return document.getElementById('scroll').scrollTop") == 0
+    page.click("#end")
+    page.wait(lambda: page.driver.execute_script(gap) < 5)
+
+
+@browser_needed
+def test_a_command_is_done_and_no_part_of_the_conversation(page: Page) -> None:
+    page.type("你好\n")
+    page.wait(lambda: page.said() == ["你好", "答1"])
+    page.type("/help\n")
+    page.wait(lambda: len(page.texts("#turns .aside")) == 2)
+    assert page.said()[:3] == ["你好", "答1", "/help"] and "/reset" in page.said()[3]
+    page.type("／重置\n")
+    page.wait(lambda: page.said()[:1] == ["／重置"] and len(page.texts("#turns .aside")) == 2)
+    page.reload()
+    page.wait(lambda: page.element("#welcome").is_displayed())
+
+
+@browser_needed
+def test_what_did_not_get_through_is_said_once_it_can_be(page: Page, server: Server) -> None:
+    server.busy(True)
+    page.type("你好\n")
+    page.wait(lambda: "太忙" in page.element("#notice").text)
+    assert page.said() == [] and page.element("#text").get_attribute("value") == "你好"
+    server.busy(False)
+    page.wait(lambda: page.said() == ["你好", "答1"])  # by itself, after Retry-After
+    assert page.element("#notice").text == ""
+
+
+@browser_needed
+def test_a_lost_connection_is_told_and_tried_again(page: Page) -> None:
+    page.online(False)
+    page.type("你好\n")
+    page.wait(lambda: "连不上" in page.element("#notice").text)
+    page.online(True)
+    page.click("#notice button")
+    page.wait(lambda: page.said() == ["你好", "答1"])
+
+
+@browser_needed
+def test_a_screen_reader_hears_the_reply_once_it_is_whole(page: Page, server: Server) -> None:
+    server.pause(True)
+    server.engine.replies = ["你好呀"]
+    page.type("你好\n")
+    heard = "return document.getElementById('heard').textContent"
+    page.wait(lambda: page.said()[1:] == ["你"])
+    assert page.driver.execute_script(heard) == "正在回答……"
+    server.pause(False)
+    page.wait(lambda: page.driver.execute_script(heard) == "机器人: 你好呀")
+
+
+async def test_nothing_else_may_run_on_the_pages(tmp_path: Path) -> None:
     async with served(tmp_path, Scripted()) as url, httpx.AsyncClient(base_url=url) as http:
-        index = await http.get("/")
-        assert "default-src 'self'" in index.headers["content-security-policy"]
-        assert "<script>" not in index.text and "onclick" not in index.text and "http" not in index.text
-        for name in ("chat.js", "chat.css", "words.js", "api.js", "icon.svg"):
+        for path in ("/", "/admin"):
+            page = await http.get(path)
+            assert "default-src 'self'" in page.headers["content-security-policy"]
+            assert "<script>" not in page.text and "style=" not in page.text
+            assert " on" not in page.text and "http" not in page.text
+        names = [each.name for each in resources.files("chatgpt2.server.page").iterdir()]
+        for name in (name for name in names if name.endswith((".js", ".css", ".svg"))):
             file = await http.get(f"/page/{name}")
             assert file.status_code == 200
             assert file.headers["x-content-type-options"] == "nosniff"

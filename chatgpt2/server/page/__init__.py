@@ -1,4 +1,4 @@
-"""The web page: static files, served with a policy that lets no other script run."""
+"""The web pages: static files, served with a policy that lets no other script run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _Files(StaticFiles):
 
 
 def mount(app: FastAPI) -> None:
-    """Serve the page at / and its files under /page."""
+    """Serve the chat at /, the operations at /admin, and their files under /page."""
     for ending, kind in _TYPES.items():
         mimetypes.add_type(kind, ending)
     folder = Path(str(resources.files("chatgpt2.server.page")))
@@ -42,3 +42,7 @@ def mount(app: FastAPI) -> None:
     @app.get("/", include_in_schema=False)
     async def index() -> FileResponse:
         return FileResponse(folder / "index.html", headers=_HEADERS)
+
+    @app.get("/admin", include_in_schema=False)
+    async def operations() -> FileResponse:
+        return FileResponse(folder / "admin.html", headers=_HEADERS)

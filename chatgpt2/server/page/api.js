@@ -1,14 +1,16 @@
-// The service's sessions, as the page uses them.
+// The service, as the pages use it.
 export class Refused extends Error {
-  constructor(status, message) {
+  constructor(status, message, wait = null) {
     super(message);
     this.status = status;
+    this.wait = wait; // seconds after which it may be tried again
   }
 }
 
 async function refusal(answer) {
   const body = await answer.json().catch(() => ({}));
-  return new Refused(answer.status, body.error?.message ?? answer.statusText);
+  const wait = Number(answer.headers.get("Retry-After")) || null;
+  return new Refused(answer.status, body.error?.message ?? answer.statusText, wait);
 }
 
 // Where a key is asked for, it is kept in this browser.
@@ -30,7 +32,7 @@ export async function call(method, path, body) {
   return answer.status === 204 ? null : answer.json();
 }
 
-// The whole text so far, again and again, until the reply is stored.
+// { text: the whole so far, note: whether it says what a command did }, again and again, until the reply is stored.
 export async function* stream(path, body, signal) {
   const answer = await fetch(path, {
     method: "POST",
@@ -43,7 +45,7 @@ export async function* stream(path, body, signal) {
   let rest = "";
   for (;;) {
     const { value, done } = await reader.read();
-    if (done) throw new Refused(0, "…");
+    if (done) throw new TypeError("the connection ended before the reply did");
     const events = (rest + value).split("\n\n");
     rest = events.pop();
     for (const event of events) {
@@ -51,7 +53,7 @@ export async function* stream(path, body, signal) {
       if (data === "[DONE]") return;
       const said = JSON.parse(data);
       if (said.error) throw new Refused(500, said.error.message);
-      yield said.text;
+      yield said;
     }
   }
 }

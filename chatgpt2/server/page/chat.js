@@ -1,117 +1,67 @@
 import { call, Refused, stream } from "./api.js";
-import { WORDS } from "./words.js";
+import { invite, resize, side, spoken, wide } from "./frame.js";
+import { explain, listen } from "./keys.js";
+import { $, ago, ask, button, dressing, make, words } from "./look.js";
+import { safely } from "./notice.js";
+import { follow } from "./scroll.js";
+import { choose } from "./settings.js";
+import { all, drawOpening, equip, grow, show, turnOf } from "./turns.js";
 
 const API = "api/sessions";
-const $ = (id) => document.getElementById(id);
-const wide = () => matchMedia("(min-width: 44rem)").matches;
-let words = WORDS["zh-CN"];
 let current = null; // the id of the session on the screen; null: a new one that nobody has spoken in
+let own = {}; // its settings and persona
+let model = null; // what the service tells of it
 let acting = false; // something was asked of the service and has not come back
 let running = null; // the AbortController of the reply in the making
-
-// Looks
-
-function speak(language) {
-  words = WORDS[language] ?? WORDS["zh-CN"];
-  document.documentElement.lang = language;
-  localStorage.setItem("language", language);
-  for (const each of document.querySelectorAll("[data-text]")) each.textContent = words[each.dataset.text];
-  for (const each of document.querySelectorAll("[data-label]")) {
-    each.setAttribute("aria-label", words[each.dataset.label]);
-    if (each.tagName === "BUTTON") each.title = words[each.dataset.label];
-  }
-  $("language").textContent = words.languageName;
-  $("text").placeholder = words.placeholder + (wide() ? words.keys : "");
-}
-
-function dress(theme) {
-  document.documentElement.dataset.theme = theme;
-  localStorage.setItem("theme", theme);
-}
-
-function notice(text = "") {
-  $("notice").textContent = text;
-}
-
-function tell(error) {
-  if (error.name === "AbortError") return;
-  if (!(error instanceof Refused)) notice(words.unreachable);
-  else notice(error.status === 429 ? words.busy : words.broken + error.message);
-}
-
-const safely = (act) => async (event) => {
-  notice();
-  try {
-    await act(event);
-  } catch (error) {
-    if (error.status === 401) askForKey();
-    tell(error);
-  }
-};
-
-function askForKey() {
-  const key = prompt(words.askKey);
-  if (!key) return;
-  localStorage.setItem("key", key.trim());
-  location.reload();
-}
+let editing = null; // the turn on the screen that is being asked differently
+let unsent = null; // a message that did not get through: it keeps its id
 
 // Turns
 
-function button(text, act) {
-  const made = document.createElement("button");
-  made.type = "button";
-  made.textContent = text;
-  made.addEventListener("click", safely(act));
-  return made;
-}
-
-function show(role, text) {
-  const item = document.createElement("li");
-  item.className = role;
-  const who = document.createElement("span");
-  who.className = "hidden";
-  who.textContent = words[role === "user" ? "you" : "bot"];
-  const said = document.createElement("div");
-  said.className = "said";
-  said.textContent = text;
-  item.append(who, said);
-  $("turns").append(item);
-  item.scrollIntoView({ block: "end" });
-  return item;
-}
-
-async function copy(text, where) {
-  await navigator.clipboard.writeText(text);
-  where.textContent = words.copied;
-}
-
-// The last question can be changed, the last reply made anew, every reply copied.
-function equip() {
-  for (const old of $("turns").querySelectorAll(".tools")) old.remove();
-  const items = [...$("turns").querySelectorAll("li:not(.welcome)")];
-  for (const item of items) {
-    const last = items.indexOf(item) >= items.length - 2;
-    const tools = document.createElement("div");
-    tools.className = "tools";
-    const text = item.querySelector(".said").textContent;
-    // Browsers let only pages from this machine or over HTTPS write to the clipboard.
-    if (item.className === "bot" && navigator.clipboard) tools.append(button(words.copy, (event) => copy(text, event.target)));
-    if (item.className === "bot" && last) tools.append(button(words.retry, again));
-    if (item.className === "user" && last) tools.append(button(words.edit, () => edit(text)));
-    item.append(tools);
-  }
+function drawWhole({ said, settings = {}, persona = null }) {
+  const set = Object.entries(settings).filter(([, value]) => value !== null);
+  own = { settings: set.length ? Object.fromEntries(set) : null, persona };
+  draw(said);
 }
 
 function draw(turns) {
   $("turns").replaceChildren();
-  for (const turn of turns) show(turn.role, turn.text);
-  if (!turns.length) {
-    const welcome = document.createElement("li");
-    welcome.className = "welcome";
-    welcome.textContent = words.welcome;
-    $("turns").append(welcome);
-  } else equip();
+  stopEditing();
+  for (const turn of turns) show(turn);
+  drawOpening(own.persona);
+  equip(acts);
+  invite(!turns.length);
+  follow(true);
+}
+
+// After a reply the service knows the turns by their ids. What it keeps out of the conversation (a message with a
+// blocked word) stays on the screen until the next look; what another window did in the meantime is shown.
+async function learn() {
+  const items = all(); // without what is said from here on
+  const { said } = await call("GET", `${API}/${current}`);
+  if (running) return; // the next reply brings us back
+  if (said.some((turn, place) => !items[place] || turnOf(items[place]).text !== turn.text)) return draw(said);
+  said.forEach((turn, place) => Object.assign(turnOf(items[place]), turn));
+  for (const item of items.slice(said.length)) item.classList.add("aside");
+  equip(acts);
+}
+
+// A command may have changed anything; what it was and did is no part of the conversation.
+async function note(items) {
+  drawWhole(await call("GET", `${API}/${current}`));
+  invite(false);
+  for (const item of items) item.classList.add("aside");
+  $("turns").append(...items);
+  follow(true);
+}
+
+async function judge(turn, verdict, text) {
+  let done = false;
+  await safely(async () => {
+    await call("POST", `${API}/${current}/feedback`, { turn: turn.id, verdict, ...(text ? { text } : {}) });
+    done = true;
+  }, null)();
+  return done;
 }
 
 // Talking
@@ -122,83 +72,135 @@ function busy(controller) {
   $("stop").hidden = controller === null;
 }
 
+// Whether what came is a note, which says what a command did.
 async function watch(path, body, item) {
-  const said = item.querySelector(".said");
+  let noted = false;
   const controller = new AbortController();
   busy(controller);
   item.classList.add("waiting");
+  $("heard").textContent = words.answering;
   try {
-    for await (const text of stream(path, body, controller.signal)) {
-      said.textContent = text;
-      item.scrollIntoView({ block: "end" });
+    for await (const { text, note = false } of stream(path, body, controller.signal)) {
+      noted = note;
+      grow(item, text);
+      turnOf(item).text = text;
+      follow();
     }
+    $("heard").textContent = `${words.bot}: ${turnOf(item).text}`;
   } finally {
     item.classList.remove("waiting");
     busy(null);
   }
+  return noted;
 }
 
 async function send(event) {
-  event.preventDefault();
+  event?.preventDefault();
   const text = $("text").value.trim();
   if (!text || running || acting) return;
   acting = true;
   try {
+    if (editing) await takeBack();
     if (current === null) await begin(text);
   } finally {
     acting = false;
   }
-  $("turns").querySelector(".welcome")?.remove();
-  $("text").value = "";
-  const mine = show("user", text);
-  const theirs = show("bot", "");
   // The id lets the service know the message again if it comes twice.
-  const body = { text, message_id: crypto.randomUUID?.() ?? String(Math.random()), stream: true };
+  if (unsent?.text !== text || unsent.session !== current) {
+    unsent = { text, session: current, message_id: crypto.randomUUID?.() ?? String(Math.random()) };
+  }
+  invite(false);
+  resize("");
+  const items = [show({ role: "user", text }), show({ role: "bot", text: "" })];
+  follow(true);
   try {
-    await watch(`${API}/${current}/messages`, body, theirs);
-    equip();
+    const body = { text, message_id: unsent.message_id, stream: true, commands: true };
+    const noted = await watch(`${API}/${current}/messages`, body, items[1]);
+    unsent = null;
+    await (noted ? note(items) : learn());
   } catch (error) {
-    mine.remove();
-    theirs.remove();
-    if (!$("text").value) $("text").value = text; // nothing was stored: it can be said again
+    if (unsent) for (const item of items) item.remove();
+    // Nothing was stored: it can be said again, unless another session is on the screen by now.
+    if (unsent?.session === current && !$("text").value) resize(text);
+    if (error.status === 404) forget();
+    if (!all().length) invite(true);
     throw error;
   } finally {
+    follow();
     $("text").focus();
-    await list();
+    list().catch(() => {}); // the notice tells of the first failure
   }
+}
+
+// The session was deleted elsewhere: what is said next begins another.
+function forget() {
+  go(null);
+  unsent = null;
+  for (const item of all()) item.remove();
 }
 
 async function again() {
   if (running) return;
-  const item = $("turns").lastElementChild;
-  const before = item.querySelector(".said").textContent;
+  const item = all().at(-1);
+  const before = { ...turnOf(item) };
   try {
     await watch(`${API}/${current}/retry?stream=true`, {}, item);
+    await learn();
   } catch (error) {
-    item.querySelector(".said").textContent = before; // the old reply stands
+    turnOf(item).text = before.text; // the old reply stands
+    grow(item, before.text);
     throw error;
   } finally {
-    equip();
+    equip(acts);
+    follow();
+    $("text").focus();
   }
 }
 
-async function edit(text) {
+function edit(item) {
   if (running || acting) return;
-  acting = true;
-  try {
-    await call("POST", `${API}/${current}/undo`);
-    await open(current);
-  } finally {
-    acting = false;
-  }
-  $("text").value = text;
+  stopEditing();
+  editing = item;
+  const items = all();
+  const place = items.indexOf(item);
+  items.slice(place).forEach((each) => each.classList.add("leaving"));
+  $("edited").textContent = items.length - place > 2 ? words.editingMore : words.editing;
+  $("editing").hidden = false;
+  resize(turnOf(item).text);
   $("text").focus();
 }
+
+function stopEditing() {
+  if (!editing) return;
+  editing = null;
+  $("editing").hidden = true;
+  for (const each of all()) each.classList.remove("leaving");
+  resize("");
+}
+
+// What is asked differently goes, with all that came after it. The service says what is there: a request may have
+// got through and its answer not.
+async function takeBack() {
+  const kept = all().indexOf(editing);
+  const { said } = await call("GET", `${API}/${current}`);
+  for (const turn of said.slice(kept)) if (turn.role === "user") await call("POST", `${API}/${current}/undo`);
+  for (const item of all().slice(kept)) item.remove();
+  editing = null;
+  $("editing").hidden = true;
+}
+
+const acts = { edit, judge, retry: safely(again) };
 
 // Sessions
 
 async function begin(text) {
   const made = await call("POST", API, { title: text.slice(0, 30) });
+  try {
+    if (own.settings || own.persona) await call("PATCH", `${API}/${made.id}`, own);
+  } catch (error) {
+    await call("DELETE", `${API}/${made.id}`); // rather none than one without what was chosen
+    throw error;
+  }
   go(made.id);
 }
 
@@ -211,16 +213,16 @@ async function list() {
   const sessions = await call("GET", API);
   $("sessions").replaceChildren(
     ...sessions.map((each) => {
-      const item = document.createElement("li");
-      const pick = button(each.title || words.untitled, () => open(each.id));
+      const pick = button(each.title || words.untitled, safely(() => open(each.id)));
+      pick.title = `${pick.textContent} · ${ago(each.last_active)}`;
       pick.setAttribute("aria-current", String(each.id === current));
-      item.append(pick);
-      return item;
+      return make("li", {}, pick);
     }),
   );
   const here = sessions.find((each) => each.id === current);
   $("title").textContent = here?.title || words.untitled;
-  for (const id of ["rename", "clear", "delete"]) $(id).hidden = current === null;
+  document.title = here?.title ? `${here.title} · chatgpt2` : "chatgpt2";
+  $("more").hidden = current === null;
 }
 
 async function open(session) {
@@ -229,77 +231,80 @@ async function open(session) {
   try {
     const whole = session ? await call("GET", `${API}/${session}`) : { said: [] };
     go(session);
-    draw(whole.said);
+    drawWhole(whole);
   } catch (error) {
     if (!(error instanceof Refused) || ![400, 404].includes(error.status)) throw error;
     go(null); // a link to what is gone
-    draw([]);
+    drawWhole({ said: [] });
   }
   await list();
   if (wide()) $("text").focus();
 }
 
 async function rename() {
-  const title = prompt(words.askTitle, $("title").textContent);
+  $("acts").hidePopover();
+  const title = await ask(words.askTitle, { value: $("title").textContent });
   if (title === null) return;
-  await call("PATCH", `${API}/${current}`, { title: title.trim().slice(0, 200) || null });
+  await call("PATCH", `${API}/${current}`, { title: title || null });
   await list();
 }
 
 async function clear() {
-  if (!confirm(words.askClear)) return;
+  $("acts").hidePopover();
+  if (!(await ask(words.askClear, { yes: words.clear }))) return;
   await call("POST", `${API}/${current}/clear`);
   await open(current);
 }
 
 async function remove() {
-  if (!confirm(words.askDelete)) return;
+  $("acts").hidePopover();
+  if (!(await ask(words.askDelete, { yes: words.delete }))) return;
   await call("DELETE", `${API}/${current}`);
   await open(null);
 }
 
-function side(opened) {
-  $("side").classList.toggle("open", opened);
-  $("menu").setAttribute("aria-expanded", String(opened));
+function set() {
+  if (!model || $("drawer").open) return;
+  choose(model, own, async (chosen) => {
+    if (current !== null) await call("PATCH", `${API}/${current}`, chosen);
+    own = chosen;
+    drawOpening(own.persona);
+  });
 }
 
 // Hands
 
-$("form").addEventListener("submit", safely(send));
-$("stop").addEventListener("click", () => running?.abort());
-$("new").addEventListener("click", safely(() => open(null)));
-$("rename").addEventListener("click", safely(rename));
-$("clear").addEventListener("click", safely(clear));
-$("delete").addEventListener("click", safely(remove));
-$("menu").addEventListener("click", () => side(!$("side").classList.contains("open")));
-$("turns").addEventListener("click", () => side(false));
-$("theme").addEventListener("click", () => dress(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
-$("language").addEventListener("click", safely(() => {
-  speak(words === WORDS.en ? "zh-CN" : "en");
-  return open(current);
-}));
-$("text").addEventListener("keydown", (event) => {
-  // Enter that ends the choice of a character in an input method is not for us.
-  if (event.key === "Enter" && !event.shiftKey && !composing(event)) {
-    event.preventDefault();
-    $("form").requestSubmit();
-  }
-});
-// Safari ends the composition before it tells of the key, and marks it with 229.
-function composing(event) {
-  return event.isComposing || event.keyCode === 229;
-}
-document.addEventListener("keydown", (event) => {
-  if (event.key !== "Escape" || composing(event)) return;
-  running?.abort();
+function stop() {
+  if (running) running.abort();
+  else stopEditing();
   side(false);
-});
+}
+
+function editLast() {
+  const last = all().findLast((item) => turnOf(item).role === "user");
+  if (last) edit(last);
+}
+
+for (const [id, act] of Object.entries({ rename, clear, delete: remove, settings: set })) {
+  $(id).addEventListener("click", safely(act));
+}
+$("form").addEventListener("submit", safely(send));
+$("new").addEventListener("click", safely(() => open(null)));
+$("stop").addEventListener("click", stop);
+$("unedit").addEventListener("click", stopEditing);
+$("keyboard").addEventListener("click", explain);
+$("menu").addEventListener("click", () => side(!$("side").classList.contains("open")));
+$("scroll").addEventListener("click", () => side(false));
+listen({ editLast, stop, new: safely(() => open(null)), focus: () => $("text").focus(), settings: safely(set), help: explain });
 addEventListener("hashchange", safely(() => open(location.hash.slice(1) || null)));
 
-speak(localStorage.getItem("language") ?? "zh-CN");
-dress(localStorage.getItem("theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
+dressing(() => {
+  spoken();
+  if (!running) safely(() => open(current))();
+});
+spoken();
 safely(async () => {
   await open(location.hash.slice(1) || null);
-  const models = await call("GET", "v1/models");
-  $("model").textContent = models.data[0].id;
+  model = await call("GET", "api/model");
+  $("model").textContent = model.name;
 })();
