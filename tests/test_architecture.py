@@ -26,7 +26,9 @@ LAYERS = (
     ("serving",),
     ("chat", "loading", "adapter"),
     ("commands",),
-    ("gateway", "server"),
+    ("gateway",),
+    ("server",),
+    ("testing",),
     ("cli",),
     ("__main__",),
 )
@@ -51,7 +53,7 @@ DOORS = {
     "alembic": {"store", "migrations"},
     "click": {"cli"},
     "fastapi": {"server"},
-    "httpx": {"adapter", "engine"},
+    "httpx": {"adapter", "engine", "gateway"},
     "huggingface_hub": {"checkpoint"},
     "matplotlib": {"training"},
     "numpy": {
@@ -74,7 +76,7 @@ DOORS = {
     "prompt_toolkit": {"bots"},
     "psutil": {"tokens", "engine", "training", "cli"},
     "safetensors": {"checkpoint"},
-    "regex": {"spelling", "vocabulary", "wordpiece"},
+    "regex": {"gateway", "spelling", "vocabulary", "wordpiece"},
     "rich": {"cli", "engine"},
     "prometheus_client": {"server"},
     "pydantic": {"server"},

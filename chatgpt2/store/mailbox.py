@@ -63,10 +63,10 @@ class Mailbox:
                 await db.execute(these.values(owner=self.owner, leased_until=until))
         return found
 
-    async def renew(self, seconds: float) -> dict[int, int | None]:
-        """Prolong every lease that this process holds; the ids of those queues, and where each is to be stopped."""
+    async def renew(self, ids: Collection[int], seconds: float) -> dict[int, int | None]:
+        """Prolong the leases of these queues; those that are still held, and where each is to be stopped."""
         async with self._store.writing() as db:
-            mine = update(queues).where(queues.c.owner == self.owner)
+            mine = update(queues).where(queues.c.owner == self.owner, queues.c.id.in_(list(ids)))
             kept = mine.values(leased_until=rows.moment(db, seconds))
             prolonged = await db.execute(kept.returning(queues.c.id, queues.c.stop))
             return {row.id: row.stop for row in prolonged}

@@ -148,11 +148,11 @@ async def test_only_what_was_not_sent_is_sent_again(boxes: list[Mailbox]) -> Non
 async def test_a_lease_is_kept_by_renewing_it_and_lost_by_giving_it_back(boxes: list[Mailbox]) -> None:
     await boxes[0].submit(letter(1), OPEN)
     queue = await leased(boxes[0], seconds=0)
-    assert await boxes[0].renew(60) == {queue.id: None}
+    assert await boxes[0].renew([queue.id], 60) == {queue.id: None}
     assert await boxes[1].claim(ACCOUNTS, 10, 60) == []
     await boxes[0].release()
     assert (await leased(boxes[1])).id == queue.id
-    assert await boxes[0].renew(60) == {}
+    assert await boxes[0].renew([queue.id], 60) == {}
 
 
 async def test_a_stop_does_away_with_what_came_before_it(boxes: list[Mailbox]) -> None:
@@ -162,7 +162,7 @@ async def test_a_stop_does_away_with_what_came_before_it(boxes: list[Mailbox]) -
     batch = await taken(box, queue)
     await box.submit(letter(2), OPEN)
     assert await box.submit(letter(3), OPEN, stop=True) == "new"
-    stop = (await box.renew(60))[queue.id]
+    stop = (await box.renew([queue.id], 60))[queue.id]
     assert stop is not None and stop > batch.last.id
     assert (await taken(box, queue)).last.event == {"text": "t3"}
     await box.submit(letter(4), OPEN, stop=True, answer=False)
