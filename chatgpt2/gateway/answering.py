@@ -11,14 +11,14 @@ from datetime import UTC, datetime
 from chatgpt2.adapter import Adapter, Inbound, Reply
 from chatgpt2.chat import ChatService
 from chatgpt2.commands import Order, obey, read_order
-from chatgpt2.errors import ChatGPT2Error, EngineBusy, LeaseLost, StoreError
+from chatgpt2.errors import ChatGPT2Error, EngineBusy, ReplyStopped, StoreError
 from chatgpt2.gateway.delivering import Delivery
-from chatgpt2.gateway.receiving import is_stop, key_of
+from chatgpt2.gateway.receiving import key_of
 from chatgpt2.gateway.report import Tally
 from chatgpt2.gateway.rules import Rules
 from chatgpt2.gateway.showing import Preview, showing
 from chatgpt2.gateway.splitting import split
-from chatgpt2.store import Batch, Chunk, Mailbox, Pause, Queue, SessionKey, Waiting
+from chatgpt2.store import Batch, Chunk, Mailbox, Pause, Queue, SessionKey, Verdict, Waiting
 
 _MOST_ATTEMPTS = 3  # a letter that ends the process each time must not do so for ever
 _BUSY_PAUSE = 0.5  # seconds, when the engine's queue is full
@@ -148,18 +148,20 @@ class Answering:
             return _INTERRUPTED, False
         try:
             return await self._speak(order, said, inbound, batch, preview), True
-        except (LeaseLost, StoreError):
+        except StoreError:
             raise
+        except ReplyStopped:  # by another front end
+            return _STOPPED, False
         except ChatGPT2Error as error:
             log.warning("a letter could not be answered: %s", error)
             return _FAILED, False
 
     async def _obey(self, order: Order, inbound: Inbound, attempts: int) -> str:
-        if is_stop(order):
+        if order.name == "stop":  # it has been done already: it did not wait for its turn
             return _STOPPED
         if attempts and order.name in _ONCE:
             return _INTERRUPTED
-        return await obey(order, self._service, key_of(inbound))
+        return await obey(order, self._service, key_of(inbound), user=inbound.user_id)
 
     async def _speak(
         self, order: Order | None, said: str, inbound: Inbound, batch: Batch, preview: Preview
@@ -192,7 +194,9 @@ class Answering:
         """Somebody's opinion of a reply; one on something else is passed over."""
         message = await self._mailbox.answered(self._queue, inbound.about)
         if message is not None:
-            log.info("feedback %s on the answer to %s", inbound.text or "none", message)
+            verdicts: dict[str, Verdict] = {"up": "up", "down": "down"}
+            verdict = verdicts.get(inbound.text)
+            await self._service.feedback(key_of(inbound), verdict, user=inbound.user_id, message_id=message)
 
 
 def _inbound(letter: Waiting) -> Inbound:

@@ -25,6 +25,7 @@ _AT_ONCE = 256  # conversations; the engine has a queue of its own
 _LOOK = 0.5  # seconds between two looks for work that other processes took in
 _KEPT = timedelta(days=30)  # how long letters are remembered: against doubles, and for late feedback
 _PURGE = 3600.0  # seconds
+_COURTESY = 1.0  # seconds for the last polite lines, at the end
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,8 @@ class Gateway:
         await _end(working)
         for receiver in self._receivers.values():
             with suppress(TimeoutError):
-                await asyncio.wait_for(receiver.close(), 1.0)
+                async with asyncio.timeout(_COURTESY):
+                    await receiver.close()
         await _end(lives)
         with suppress(StoreError):
             await self.mailbox.release()
@@ -130,8 +132,9 @@ class Gateway:
             except StoreError as error:
                 log.error("%s", error)
             if chore == self._hand_out:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._work.wait(), pause)
+                with suppress(TimeoutError):  # wait_for may swallow a cancellation
+                    async with asyncio.timeout(pause):
+                        await self._work.wait()
             else:
                 await asyncio.sleep(pause)
 

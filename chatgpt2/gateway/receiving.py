@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from chatgpt2.adapter import Adapter, AdapterError, Inbound
-from chatgpt2.commands import Order, read_order
+from chatgpt2.commands import read_order
 from chatgpt2.gateway.report import Tally
 from chatgpt2.gateway.rules import Rules
 from chatgpt2.store import Letter, Mailbox, Receipt, SessionKey
@@ -46,11 +46,11 @@ class Receiver:
 
     async def submit(self, inbound: Inbound) -> bool:
         """See chatgpt2.adapter.Inbox."""
-        heard = self._rules.hears(inbound)
+        heard = self._rules.hears(replace(inbound, text=_clean(inbound.text)))
         if heard is None:
             return True
         order = read_order(heard.text) if heard.kind == "text" else None
-        stop = heard.kind == "stop" or (order is not None and is_stop(order))
+        stop = heard.kind == "stop" or (order is not None and order.name == "stop")
         known = self._rules.knows(heard)
         receipt = await self._mailbox.submit(
             _letter(heard), self._rules.gate(heard.user_id), stop=stop, answer=known and heard.kind != "stop"
@@ -90,11 +90,6 @@ class Receiver:
             await reply.close()
 
 
-def is_stop(order: Order) -> bool:
-    """Whether a command ends the reply that is being made; it does not wait behind it."""
-    return order.typed in ("stop", "停", "停止")
-
-
 def _letter(inbound: Inbound) -> Letter:
     for name in ("account", "chat_id", "thread_id", "user_id", "message_id"):
         if len(getattr(inbound, name)) > _LONGEST_ID:
@@ -109,3 +104,8 @@ def _letter(inbound: Inbound) -> Letter:
         asdict(inbound),
         inbound.sent_at,
     )
+
+
+def _clean(text: str) -> str:
+    """Text that every database takes: no NUL, no half of a surrogate pair."""
+    return text.replace("\x00", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -78,8 +78,9 @@ async def _type(reply: Reply) -> None:
             await _typing(reply, True)
             await asyncio.sleep(_TYPING)
     finally:
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait_for(_typing(reply, False), _PATIENCE)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                await _typing(reply, False)
 
 
 async def _typing(reply: Reply, on: bool) -> None:

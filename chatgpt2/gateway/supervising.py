@@ -91,7 +91,8 @@ class Bot:
     async def _stop(self) -> None:
         self._stage = "stopped"
         try:
-            await asyncio.wait_for(self.adapter.stop(), _STOPPING)
+            async with asyncio.timeout(_STOPPING):
+                await self.adapter.stop()
         except Exception as error:
             log.warning("the bot %s did not stop well: %r", self.name, error)
 

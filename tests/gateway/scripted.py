@@ -16,6 +16,7 @@ from chatgpt2.adapter import Adapter, Health, Inbound, Inbox, Limits, Reply, Ser
 from chatgpt2.chat import ChatService
 from chatgpt2.engine.base import SamplingParams
 from chatgpt2.gateway import Bot, Gateway, Rules
+from chatgpt2.serving import Serving
 from chatgpt2.store import AdapterState, SessionStore
 
 QUIET = Rules(notice="")
@@ -104,7 +105,7 @@ async def gateway_of(
     url: str, engine: Scripted, *adapters: Memory, rules: Rules = QUIET, grace: float = 5, **more: Any
 ) -> AsyncIterator[Gateway]:
     async with await SessionStore.open(url) as store, httpx.AsyncClient() as client:
-        service = ChatService(engine, Letters(), store, SamplingParams(seed=1))
+        service = ChatService(Serving(engine, Letters(), SamplingParams(seed=1)), store)
         bots = []
         for number, adapter in enumerate(adapters):
             services = Services(

@@ -10,7 +10,7 @@ from scripted import QUIET, Memory, gateway_of
 from chatgpt2.adapter import Blocked, Limits, Rejected, RetryLater, WindowClosed
 from chatgpt2.gateway import Rules
 from chatgpt2.gateway.rules import NOTICE
-from chatgpt2.store import SessionKey, SessionStore
+from chatgpt2.store import Feedback, SessionKey, SessionStore
 
 
 @pytest.fixture
@@ -241,3 +241,26 @@ async def test_a_letter_that_ends_every_process_is_given_up(url: str) -> None:
     async with gateway_of(url, Scripted("好"), adapter, rules=QUIET):
         await adapter.until(lambda: adapter.sent)
     assert "没能回答" in adapter.sent[0][1]
+
+
+async def test_an_opinion_is_kept_of_the_reply_it_is_about(url: str) -> None:
+    adapter = Memory()
+    async with gateway_of(url, Scripted("好"), adapter) as gateway:
+        await adapter.inbox.submit(adapter.event(1))
+        await adapter.until(lambda: adapter.sent)
+        for number, (about, text) in enumerate(
+            ((adapter.feedback_ids[0], "down"), ("p1", "up"), ("p9", "down"))
+        ):
+            await adapter.inbox.submit(adapter.event(10 + number, text, kind="feedback", about=str(about)))
+        await adapter.until(lambda: not gateway.busy)
+    async with await SessionStore.open(url) as store:
+        [opinion] = await Feedback(store).recent(9)
+    assert (opinion.reply, opinion.verdict, opinion.user) == ("好", "up", "u") and len(adapter.sent) == 1
+
+
+async def test_text_that_no_database_takes_is_cleaned(url: str) -> None:
+    adapter = Memory()
+    async with gateway_of(url, Scripted(), adapter):
+        await adapter.inbox.submit(adapter.event(1, "/\x00没有\ud83d"))
+        await adapter.until(lambda: adapter.sent)
+    assert "没有" in adapter.sent[0][1]
