@@ -6,10 +6,12 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
 import click
 
+from chatgpt2.cli.bot_settings import open_bots
 from chatgpt2.cli.home import data_folder, default_database_url
 from chatgpt2.cli.options import chosen_model, serving_options
 from chatgpt2.engine.base import EngineOptions
@@ -37,6 +39,13 @@ _CONVERTING = "Preparing the model for this machine, once, for about ten seconds
     show_default=True,
     help="Seconds that running replies have at the end.",
 )
+@click.option(
+    "--bot",
+    "bots",
+    metavar="NAME",
+    multiple=True,
+    help="Run this bot too; its settings are in [bots.NAME] of the TOML file. May be given several times.",
+)
 @serving_options
 def serve(
     host: str,
@@ -44,6 +53,7 @@ def serve(
     open_to_everyone: bool,
     ask_for_keys: bool,
     grace: int,
+    bots: tuple[str, ...],
     model: str | None,
     database: str | None,
     engine: EngineOptions,
@@ -64,7 +74,9 @@ def serve(
     names = (*LOOPBACK, f"[{host}]" if ":" in host else host) if local else ("*",)
     with listen(host, port) as bound:
         click.echo(f"Loading {path}{' (the latest model)' if latest else ''} …", err=True)
-        asyncio.run(_serve(path, database or default_database_url(), engine, (bound, names, grace), asking))
+        asyncio.run(
+            _serve(path, database or default_database_url(), engine, (bound, names, grace), asking, bots)
+        )
 
 
 def _is_local(host: str) -> bool:
@@ -80,27 +92,33 @@ async def _serve(
     engine: EngineOptions,
     where: tuple[socket.socket, Sequence[str], int],
     asking: bool,
+    bots: Sequence[str],
 ) -> None:
     from chatgpt2.chat import ChatService
+    from chatgpt2.gateway import Gateway
     from chatgpt2.loading import open_model
     from chatgpt2.server.app import create_app
     from chatgpt2.server.running import address, running
     from chatgpt2.store import ApiKeys, SessionStore
 
     bound, names, grace = where
-    async with await SessionStore.open(database) as store:
+    async with await SessionStore.open(database) as store, AsyncExitStack() as stack:
+        made = await open_bots(bots, store, stack)
         keys = ApiKeys(store) if asking else None
         if keys and not any(key.good(datetime.now(UTC)) for key in await keys.all()):
             click.echo("Nobody has a key yet: `chatgpt2 keys create LABEL` makes one.", err=True)
-        serving = await asyncio.to_thread(open_model, path, engine, data_folder() / "openvino", _notify)
+        serving = await asyncio.to_thread(open_model, path, engine, data_folder() / "openvino", notify)
         service = ChatService(serving, store)
         try:
-            async with running(create_app(service, store, names, keys), bound, grace) as ended:
+            gateway = Gateway(service, store, made)
+            app = create_app(service, store, names, keys, gateway if made else None)
+            async with gateway.running(grace), running(app, bound, grace) as ended:
                 click.echo(f"Serving {path} on {address(bound)}", err=True)
                 await ended
         finally:
             await service.close()
 
 
-def _notify(notice: str, why: str) -> None:
+def notify(notice: str, why: str) -> None:
+    """Say what loading a model has to say."""
     click.echo(_CONVERTING if notice == "converting" else f"OpenVINO fails, PyTorch serves: {why}", err=True)

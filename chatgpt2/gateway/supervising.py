@@ -27,11 +27,13 @@ log = logging.getLogger(__name__)
 class Bot:
     """One adapter and what is known of it. `ready` is set once it has an account."""
 
-    def __init__(self, name: str, adapter: Adapter, rules: Rules, services: Services) -> None:
+    def __init__(
+        self, name: str, adapter: Adapter, rules: Rules, clock: Callable[[], float] = time.time
+    ) -> None:
         self.name, self.adapter, self.rules = name, adapter, rules
         self.ready = asyncio.Event()
         self.changed: Callable[[], None] = lambda: None
-        self._services = services
+        self._clock = clock
         self._stage: Stage = "starting"
         self._restarts = 0
         self._error: str | None = None
@@ -41,11 +43,11 @@ class Bot:
         pause = _FIRST_PAUSE
         try:
             while True:
-                began = self._services.clock()
+                began = self._clock()
                 try:
                     await self._live(inbox, leases, lease_seconds)
                 except Exception as error:
-                    pause = _FIRST_PAUSE if self._services.clock() - began > _CALM else pause
+                    pause = _FIRST_PAUSE if self._clock() - began > _CALM else pause
                     wait = error.after if isinstance(error, RetryLater) else pause
                     self._fail(error, wait)
                     await asyncio.sleep(wait)
@@ -99,7 +101,7 @@ class Bot:
     def report(self) -> BotReport:
         """How the bot is."""
         health = self.adapter.health()
-        silent = None if health.last_contact is None else self._services.clock() - health.last_contact
+        silent = None if health.last_contact is None else self._clock() - health.last_contact
         deaf = self._stage == "polling" and None not in (health.silence, silent) and silent > health.silence  # type: ignore[operator]
         return BotReport(
             self.name,
@@ -132,6 +134,6 @@ def make_bot(
         client = httpx.AsyncClient(proxy=rules.proxy)
         log = logging.getLogger(f"chatgpt2.bots.{name}")
         services = Services(client, AdapterState(store, name), clock, log)
-        return Bot(name, plugin.build(own, services), rules, services), client
+        return Bot(name, plugin.build(own, services), rules, clock), client
     except ConfigError as error:
         raise ConfigError(f"[bots.{name}]: {error}") from error

@@ -13,7 +13,8 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from chatgpt2 import __version__
 from chatgpt2.chat import ChatService
 from chatgpt2.errors import StoreError
-from chatgpt2.server import completions, faults, page, sessions
+from chatgpt2.gateway import Gateway
+from chatgpt2.server import bots, completions, faults, page, sessions
 from chatgpt2.server.door import Door
 from chatgpt2.server.limits import Limited
 from chatgpt2.server.metrics import Counting, Measured, Metrics
@@ -23,13 +24,18 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 def create_app(
-    service: ChatService, store: SessionStore, hosts: Sequence[str] = ("*",), keys: ApiKeys | None = None
+    service: ChatService,
+    store: SessionStore,
+    hosts: Sequence[str] = ("*",),
+    keys: ApiKeys | None = None,
+    gateway: Gateway | None = None,
 ) -> FastAPI:
     """The service over HTTP.
 
-    hosts  names that requests may give as the server's; others are refused, so that a page elsewhere cannot reach
-           a loopback server by giving its own name the loopback address
-    keys   one of them is asked for by everything but the page and the health; None: no key is needed
+    hosts    names that requests may give as the server's; others are refused, so that a page elsewhere cannot reach
+             a loopback server by giving its own name the loopback address
+    keys     one of them is asked for by everything but the page and the health; None: no key is needed
+    gateway  whose bots have their webhooks here
     """
     metrics = Metrics()
     service.models.measure(lambda engine: Measured(engine, metrics))
@@ -45,6 +51,7 @@ def create_app(
     app.include_router(sessions.routes(service, store), dependencies=guards, responses=failures)
 
     app.include_router(metrics.routes(), dependencies=guards)
+    bots.mount(app, gateway, metrics)
     page.mount(app)
 
     @app.get("/healthz", tags=["health"])
@@ -59,7 +66,8 @@ def create_app(
             await store.ping()
         except StoreError as error:
             return JSONResponse({"status": "unready", "database": str(error)}, 503)
-        return JSONResponse({"status": "ok", "model": completions.name_of(service.models.current)})
+        model = completions.name_of(service.models.current)
+        return JSONResponse({"status": "ok", "model": model, **bots.stages(gateway)})
 
     return app
 

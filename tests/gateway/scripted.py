@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-import httpx
 from fakes.talking import Letters, Scripted
 
-from chatgpt2.adapter import Adapter, Health, Inbound, Inbox, Limits, Reply, Services
+from chatgpt2.adapter import Adapter, Health, Inbound, Inbox, Limits, Reply
 from chatgpt2.chat import ChatService
 from chatgpt2.engine.base import SamplingParams
 from chatgpt2.gateway import Bot, Gateway, Rules
 from chatgpt2.serving import Serving
-from chatgpt2.store import AdapterState, SessionStore
+from chatgpt2.store import SessionStore
 
 QUIET = Rules(notice="")
 
@@ -104,14 +101,11 @@ class Memory(Adapter):
 async def gateway_of(
     url: str, engine: Scripted, *adapters: Memory, rules: Rules = QUIET, grace: float = 5, **more: Any
 ) -> AsyncIterator[Gateway]:
-    async with await SessionStore.open(url) as store, httpx.AsyncClient() as client:
+    async with await SessionStore.open(url) as store:
         service = ChatService(Serving(engine, Letters(), SamplingParams(seed=1)), store)
         bots = []
         for number, adapter in enumerate(adapters):
-            services = Services(
-                client, AdapterState(store, f"b{number}"), time.time, logging.getLogger("bot")
-            )
-            bots.append(Bot(f"b{number}", adapter, rules, services))
+            bots.append(Bot(f"b{number}", adapter, rules))
         gateway = Gateway(service, store, bots, **more)
         async with gateway.running(grace):
             async with asyncio.timeout(30):
