@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import pytest
 from fakes.talking import Scripted
@@ -14,8 +13,8 @@ from chatgpt2.store import Feedback, SessionKey, SessionStore
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/chat.db"
+def url(sqlite: str) -> str:
+    return sqlite
 
 
 async def test_a_message_is_answered_once_however_often_it_comes(url: str) -> None:

