@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.pigeon import Pigeon
+from fakes.pigeon import TOKEN, Pigeon, flying, wait_until
+from fakes.tiny import tiny_model
 
+from chatgpt2.adapter import Response
 from chatgpt2.adapter.testing import CHECKS
 from chatgpt2.gateway import Rules
 
@@ -48,6 +50,36 @@ def test_it_keeps_the_contract(
 ) -> None:
     monkeypatch.syspath_prepend(str(site))
     asyncio.run(check(Pigeon(), tmp_path))
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_loses_nothing(site: Path, tmp_path: Path) -> None:
+    """The command itself, over HTTP, killed twice while people talk to it, and then asked to end."""
+    pigeon, model = Pigeon(), tiny_model(tmp_path)
+    texts = [(f"{number}", number % 3) for number in range(1, 25)]
+    for text, chat in texts:
+        asyncio.run(pigeon.say(text, int(text), chat=f"{chat}", call=_nothing))
+    with flying(pigeon) as url:
+        environment = {
+            **os.environ,
+            **{"PYTHONPATH": str(site), "CHATGPT2_BOT_PIGEON_URL": url, "CHATGPT2_BOT_PIGEON_TOKEN": TOKEN},
+        }
+        command = [sys.executable, "-m", "chatgpt2", "bot", "run", "pigeon", "--model", str(model)]
+        for enough, end in ((4, "kill"), (12, "kill"), (len(texts), "terminate")):
+            with subprocess.Popen([*command, "--engine", "pytorch"], env=environment) as process:
+                wait_until(lambda enough=enough: len(pigeon.keys()) >= enough)  # type: ignore[misc]
+                getattr(process, end)()
+                assert process.wait(60) == (0 if end == "terminate" else -9)
+    for chat in range(3):
+        keys = [message["key"] for message in pigeon.messages if message["chat"] == f"{chat}"]
+        firsts = list(dict.fromkeys(key.partition(":")[0] for key in keys))
+        assert firsts == [text for text, where in texts if where == chat]
+    # Of each conversation one piece may have been on its way when the process was killed, and Pigeon cannot tell.
+    assert len(pigeon.messages) - len(pigeon.keys()) <= 2 * 3
+
+
+async def _nothing(*_: object) -> Response:
+    return Response()
 
 
 def test_it_is_about_as_long_as_promised() -> None:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import http.server
 import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -26,7 +31,7 @@ class Pigeon:
 
     def build(self, services: Services) -> Adapter:
         """The installed adapter."""
-        client = httpx.AsyncClient(transport=httpx.MockTransport(self._answer))
+        client = httpx.AsyncClient(transport=httpx.MockTransport(self.answer))
         build = find("pigeon").build
         assert build is not None
         return build({"token": TOKEN}, Services(client, services.state, services.clock, services.log))
@@ -53,10 +58,14 @@ class Pigeon:
     def seen(self, chat: str = "1") -> list[str]:
         return [message["text"] for message in self.messages if message["chat"] == chat]
 
+    def keys(self) -> set[str]:
+        """The pieces that have come, however often."""
+        return {message["key"] for message in self.messages}
+
     def refuse(self, how: Refusal) -> None:
         self.refusals.append(how)
 
-    async def _answer(self, request: httpx.Request) -> httpx.Response:
+    async def answer(self, request: httpx.Request) -> httpx.Response:
         if request.headers["Authorization"] != f"Bearer {TOKEN}":
             return httpx.Response(401)
         if request.url.path == "/me":
@@ -77,3 +86,49 @@ class Pigeon:
                 break
             await asyncio.sleep(0.01)
         return httpx.Response(200, json={"updates": self.updates[after:]})
+
+
+@contextmanager
+def flying(pigeon: Pigeon) -> Iterator[str]:
+    """The platform on loopback; its address."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            url = f"http://pigeon.test{self.path}"
+            asked = httpx.Request(self.command, url, headers=dict(self.headers), content=body)
+            with lock:
+                answer = asyncio.run(pigeon.answer(asked))
+            self.send_response(answer.status_code)
+            self.send_header("Content-Length", str(len(answer.content)))
+            self.end_headers()
+            self.wfile.write(answer.content)
+
+        do_GET = do_POST = answer
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Server(http.server.ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, *_: object) -> None:
+            """A client that was killed is nothing to tell of."""
+
+    lock = threading.Lock()
+    with Server(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def wait_until(what: Callable[[], bool], patience: float = 120) -> None:
+    """Wait for it, generously."""
+    end = time.monotonic() + patience
+    while not what():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)

@@ -16,12 +16,9 @@ from typing import Any
 
 import httpx
 import pytest
+from fakes.tiny import tiny_model
 
 from chatgpt2.bots.webhook import sign
-from chatgpt2.card import Card
-from chatgpt2.checkpoint import create_model, save_checkpoint
-from chatgpt2.codec import Codec
-from chatgpt2.vocabulary import SPECIAL, vocabulary_hash
 
 SECRET = "s3cret"
 
@@ -51,10 +48,7 @@ def answers() -> Iterator[tuple[str, Queue[Any]]]:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    codec = Codec([*SPECIAL, *"天地人你我他好"], 128)
-    card = Card(vocabulary_hash=vocabulary_hash(codec.vocabulary), window=128)
-    save_checkpoint(tmp_path / "小模型", create_model("tiny", codec), codec, card)
-    return tmp_path / "小模型"
+    return tiny_model(tmp_path)
 
 
 def test_a_bot_is_served_with_its_settings_and_its_secret_from_a_file(
@@ -71,7 +65,7 @@ def test_a_bot_is_served_with_its_settings_and_its_secret_from_a_file(
         assert process.stderr is not None
         lines = [process.stderr.readline(), process.stderr.readline()]
         found = re.search(r"on (http://127\.0\.0\.1:\d+)$", lines[1].strip())
-        assert found, lines + [process.stderr.read()]
+        assert found, [*lines, process.stderr.read()]
         body = json.dumps({"id": 1, "chat": "c", "user": "u", "text": "你好"}).encode()
         where = f"{found[1]}/bots/mine/messages"
         for new in (True, False):
