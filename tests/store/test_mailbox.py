@@ -17,9 +17,11 @@ from chatgpt2.store import (
     Letter,
     Mailbox,
     Pause,
+    Person,
     Queue,
     SessionStore,
 )
+from chatgpt2.store.erasing import erase
 
 OPEN = Gate(1000)
 ACCOUNTS = [("tele", "bot")]
@@ -226,3 +228,14 @@ async def test_an_adapter_remembers_values_of_its_own(url: str) -> None:
         assert await mine.all("token%") == {"token%1": "字"}
         await mine.set("cursor", None)
         assert await mine.all() == {"token%1": "字"} and await yours.get("cursor") == 5
+
+
+async def test_who_is_erased_leaves_no_letters(boxes: list[Mailbox], url: str) -> None:
+    box = boxes[0]
+    await box.submit(letter(1), OPEN)
+    await box.submit(letter(2, chat="d", user="v"), OPEN)
+    queue = next(each for each in await box.claim(ACCOUNTS, 10, 60) if each.chat == "c")
+    await box.answer(queue, await taken(box, queue), ["答"], greeted=False)
+    async with await SessionStore.open(url) as store:
+        assert (await erase(store, Person("tele", "u"))).others == 1
+    assert await box.pending() == (1, 0)
