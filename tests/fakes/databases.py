@@ -1,4 +1,4 @@
-"""The databases that tests run on: a SQLite file, and a PostgreSQL of our own. A conftest imports the fixtures."""
+"""The databases that tests run on: a SQLite file, and a PostgreSQL of our own."""
 
 from __future__ import annotations
 
