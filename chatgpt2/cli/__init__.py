@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from chatgpt2 import __version__
+from chatgpt2.cli.bot_settings import TABLE
 from chatgpt2.cli.home import data_folder
 from chatgpt2.errors import ChatGPT2Error, ConfigError
 
@@ -22,6 +23,7 @@ COMMANDS = {
     "chat": ("chat:chat", "Talk to a model in the terminal."),
     "serve": ("serve:serve", "Serve a model to clients of the OpenAI API."),
     "bots": ("bots:bots", "List the chat platforms that there are adapters for."),
+    "bot": ("bot:bot", "Run a bot by itself, or log it in."),
     "keys": ("keys:keys", "Make, list or revoke the keys of `serve`."),
     "sessions": ("sessions:sessions", "List, show or delete kept conversations."),
     "db": ("db:db", "Upgrade, check, back up, export, erase the session database."),
@@ -76,6 +78,7 @@ def _settings(config: Path | None, ctx: click.Context) -> dict[str, Any]:
         raise ConfigError(f"--config {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    ctx.obj = raw.pop(TABLE, {})  # of the bots: chatgpt2.cli.bot_settings
     for table, values in raw.items():
         if table not in COMMANDS or not isinstance(values, dict):
             raise ConfigError(f"{path}: [{table}] is no command; tables are named {', '.join(COMMANDS)}")

@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -60,6 +61,23 @@ _ORIGIN = re.compile(r"https?://(\[[0-9a-f:]+\]|[a-z0-9.-]+)(:[0-9]+)?")
     metavar="URL",
     multiple=True,
     help="Let pages of this site (https://chat.example.com) use the service too. Several are possible.",
+)
+@click.option(
+    "--blocked-words",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file of words, one a line, that are neither answered nor said.",
+)
+@click.option(
+    "--keep-days",
+    type=click.IntRange(1),
+    help="Delete what was said longer ago, now and once an hour. [default: keep everything]",
+)
+@click.option(
+    "--bot",
+    "bots",
+    metavar="NAME",
+    multiple=True,
+    help="Run this bot too; its settings are in [bots.NAME] of the TOML file. May be given several times.",
 )
 @serving_options
 def serve(

@@ -13,7 +13,8 @@ from starlette.middleware.cors import CORSMiddleware
 from chatgpt2 import __version__
 from chatgpt2.chat import ChatService
 from chatgpt2.errors import StoreError
-from chatgpt2.server import admin, completions, exchanging, faults, page, sessions
+from chatgpt2.gateway import Gateway
+from chatgpt2.server import admin, bots, completions, exchanging, faults, page, sessions
 from chatgpt2.server.door import Door, bearer
 from chatgpt2.server.entrance import Entrance, Guard, Hosts
 from chatgpt2.server.exchanging import Exchange
@@ -35,6 +36,7 @@ def create_app(
     limits: Limits = Limits(),  # noqa: B008 (it is frozen)
     origins: Sequence[str] = (),
     exchange: Exchange | None = None,
+    gateway: Gateway | None = None,
 ) -> FastAPI:
     """The service over HTTP. What runs is counted in `app.state.ongoing`.
 
@@ -43,6 +45,7 @@ def create_app(
     keys      one of them is asked for by everything but the page and the health; None: no key is needed
     origins   pages of these sites may use the service in their visitors' browsers
     exchange  what loads another model; None: that is not offered over HTTP
+    gateway   whose bots have their webhooks here
     """
     metrics = Metrics()
     service.models.measure(lambda engine: Measured(engine, metrics))
@@ -53,8 +56,9 @@ def create_app(
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
     _add_routes(app, service, store, keys is None, exchange, metrics)
     app.include_router(metrics.routes(), dependencies=_named_key(keys is None))
+    bots.mount(app, gateway, metrics)
     page.mount(app)
-    _add_health(app, service, store)
+    _add_health(app, service, store, gateway)
     return app
 
 
@@ -117,7 +121,9 @@ def _add_routes(
         app.include_router(exchanging.routes(exchange, without_keys), **parts)
 
 
-def _add_health(app: FastAPI, service: ChatService, store: SessionStore) -> None:
+def _add_health(
+    app: FastAPI, service: ChatService, store: SessionStore, gateway: Gateway | None
+) -> None:
     @app.get("/healthz", tags=["health"])
     async def healthz() -> dict[str, str]:
         """The process runs."""
@@ -132,7 +138,8 @@ def _add_health(app: FastAPI, service: ChatService, store: SessionStore) -> None
             await store.ping()
         except StoreError as error:
             return JSONResponse({"status": "unready", "database": str(error)}, 503)
-        return JSONResponse({"status": "ok", "model": completions.name_of(service.models.current)})
+        model = completions.name_of(service.models.current)
+        return JSONResponse({"status": "ok", "model": model, **bots.stages(gateway)})
 
 
 def _document(app: FastAPI) -> dict[str, Any]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from chatgpt2.store.adapter_state import AdapterState
 from chatgpt2.store.audit import Audit, Deed
 from chatgpt2.store.feedback import Feedback, Opinion, Verdict
 from chatgpt2.store.keys import ApiKey, ApiKeys
+from chatgpt2.store.leases import Leases
+from chatgpt2.store.letters import Batch, Chunk, Gate, Letter, Pause, Queue, Receipt, Waiting
+from chatgpt2.store.mailbox import Mailbox
 from chatgpt2.store.overview import Activity, count_sessions, latest_activity
 from chatgpt2.store.people import People, Person
 from chatgpt2.store.records import Exchange, SessionInfo, SessionKey, StoredTurn
@@ -12,20 +16,31 @@ from chatgpt2.store.sessions import SessionStore
 
 __all__ = [
     "Activity",
+    "AdapterState",
     "ApiKey",
     "ApiKeys",
     "Audit",
+    "Batch",
+    "Chunk",
     "Deed",
     "Exchange",
     "Feedback",
+    "Gate",
+    "Leases",
+    "Letter",
+    "Mailbox",
     "Opinion",
+    "Pause",
     "People",
     "Person",
+    "Queue",
+    "Receipt",
     "SessionInfo",
     "SessionKey",
     "SessionStore",
     "StoredTurn",
     "Verdict",
+    "Waiting",
     "count_sessions",
     "latest_activity",
 ]

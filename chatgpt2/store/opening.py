@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # The newest file in migrations/versions. Written out here so that opening an up-to-date database need not
 # import Alembic; a test compares.
-HEAD = "0003"
+HEAD = "0004"
 
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}
 _MIGRATION_LOCK = 0x6368617467707432  # any number that only we use: "chatgpt2" in ASCII

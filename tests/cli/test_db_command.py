@@ -61,7 +61,8 @@ def test_an_old_database_is_told_and_upgraded(file: Path, monkeypatch: pytest.Mo
 
 def test_check_tells_what_is_wrong_with_status_1(file: Path) -> None:
     fill(file)
-    assert "2 sessions, 6 turns" in db("check")
+    checked = db("check")
+    assert "2 sessions" in checked and "6 turns" in checked
     with sqlite3.connect(file) as other:
         other.execute("DELETE FROM turns WHERE text = '拜拜'")
     other.close()
@@ -127,4 +128,5 @@ def test_pruning_deletes_what_is_old(file: Path) -> None:
         other.execute("UPDATE turns SET created = '2020-01-01 00:00:00' WHERE text IN ('你好', '你好呀')")
     other.close()
     assert db("prune", "--days", "30", "--yes") == "Deleted 2 turns, 0 sessions, 0 opinions, 0 others.\n"
-    assert "2 sessions, 4 turns" in db("check")
+    checked = db("check")
+    assert "2 sessions" in checked and "4 turns" in checked

@@ -1,0 +1,144 @@
+"""What every adapter must stand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from chatgpt2.adapter import length
+from chatgpt2.adapter.testing.driving import PATIENCE, process
+from chatgpt2.adapter.testing.platform import Platform
+
+
+async def a_message_delivered_again_is_answered_once(platform: Platform, folder: Path) -> None:
+    """Duplicate delivery: before the answer, and after it, and after a restart."""
+    async with process(platform, folder) as bot:
+        for _ in range(3):
+            await bot.say("你好", 1)
+        await bot.sees("第1句")
+        await bot.say("你好", 1)
+        await bot.say("再见", 2)
+        await bot.sees("第1句", "第2句")
+    async with process(platform, folder) as bot:
+        await bot.say("再见", 2)
+        await bot.say("又来了", 3)
+        await bot.sees("第1句", "第2句", "第1句")
+
+
+async def messages_out_of_order_are_each_answered_once(platform: Platform, folder: Path) -> None:
+    """Reordering."""
+    async with process(platform, folder) as bot:
+        for number in (2, 1, 3, 2):
+            await bot.say(f"第{number}条", number)
+        await bot.sees("第1句", "第2句", "第3句")
+
+
+async def what_was_accepted_is_answered_after_a_crash(platform: Platform, folder: Path) -> None:
+    """A crash between accepting and replying."""
+    async with process(platform, folder, grace=0) as bot:
+        bot.speaker.hold = True
+        await bot.say("你好", 1)
+        await bot.until(lambda: bot.speaker.begun, "the message was to reach the model")
+        await bot.say("在吗", 2)
+        await bot.until(lambda: bot.gateway.tally.received == 2, "the second message was to be kept")
+    assert platform.seen() == [], "nothing was to be sent before the crash"
+    async with process(platform, folder) as bot:
+        await bot.sees("第1句", "第2句")
+
+
+async def a_refusal_for_now_loses_nothing(platform: Platform, folder: Path) -> None:
+    """429: the adapter raises RetryLater, and what follows waits its turn."""
+    async with process(platform, folder) as bot:
+        platform.refuse("later")
+        await bot.say("你好", 1)
+        await bot.say("在吗", 2)
+        await bot.sees("第1句", "第2句")
+        assert bot.gateway.tally.retried == 1, "a refusal for now is RetryLater"
+        assert bot.gateway.tally.repeated == 0, "a refusal is no doubt: raise RetryLater"
+
+
+async def a_closed_window_drops_one_answer_only(platform: Platform, folder: Path) -> None:
+    """A closed window: the adapter raises WindowClosed or Blocked."""
+    async with process(platform, folder) as bot:
+        platform.refuse("closed")
+        await bot.say("你好", 1)
+        await bot.until(lambda: bot.gateway.tally.dropped == 1, "an answer was to be dropped")
+        await bot.say("在吗", 2)
+        await bot.sees("第2句")
+
+
+async def answers_are_as_long_as_the_platform_allows(platform: Platform, folder: Path) -> None:
+    """Length boundaries, in the platform's own unit."""
+    async with process(platform, folder) as bot:
+        most, unit = bot.limits.max_length, bot.limits.unit
+        expected = []
+        for number, letter in enumerate(("汉", "😀", "a")):
+            count = most // length(letter, unit)
+            whole = letter * count
+            bot.speaker.replies += [whole, whole + letter]
+            await bot.say("说吧", 2 * number)
+            await bot.say("再说", 2 * number + 1)
+            expected += [whole, whole, letter] if bot.limits.sends_per_inbound != 1 else [whole]
+        if bot.limits.sends_per_inbound != 1:
+            await bot.sees(*expected)
+
+
+async def a_group_is_answered_when_the_bot_is_meant(platform: Platform, folder: Path) -> None:
+    """A group message that is not addressed to the bot is passed over."""
+    if not platform.groups:
+        return
+    async with process(platform, folder) as bot:
+        await bot.say("说给别人", 1, chat="-7", group=True, addressed=False)
+        await bot.say("说给你", 2, chat="-7", group=True, addressed=True)
+        await bot.sees("第1句", chat="-7")
+        assert bot.speaker.begun == 1, "what was not addressed to the bot reached the model"
+
+
+async def a_reply_is_stopped_while_it_is_shown(platform: Platform, folder: Path) -> None:
+    """Cancel during a preview: what was stopped never comes, and the conversation goes on."""
+    async with process(platform, folder) as bot:
+        bot.speaker.hold = True
+        await bot.say("讲个长故事", 1)
+        await bot.until(lambda: bot.speaker.begun, "the message was to reach the model")
+        await asyncio.sleep(0.1)  # for a preview to be on its way
+        await bot.say("/stop", 2)
+        await bot.sees("好的，不说了。")
+        bot.speaker.go_on()
+        await bot.say("你好", 3)
+        await bot.sees("好的，不说了。", "第2句")
+
+
+async def it_ends_within_the_grace_period(platform: Platform, folder: Path) -> None:
+    """Stop: also with a reply in the making, and nothing is left running."""
+    before = asyncio.all_tasks()
+    async with asyncio.timeout(PATIENCE), process(platform, folder, grace=0.1) as bot:
+        bot.speaker.hold = True
+        await bot.say("你好", 1)
+        await bot.until(lambda: bot.speaker.begun, "the message was to reach the model")
+    left = {task for task in asyncio.all_tasks() - before if not task.done()}
+    assert not left, f"these still run: {left}"
+
+
+async def chats_are_kept_apart(platform: Platform, folder: Path) -> None:
+    """Each answer goes to the chat that it belongs to."""
+    async with process(platform, folder) as bot:
+        await bot.say("你好", 1, chat="1")
+        await bot.sees("第1句", chat="1")
+        await bot.say("你好", 2, chat="2")
+        await bot.sees("第2句", chat="2")
+        assert platform.seen("1") == ["第1句"], "an answer went to the wrong chat"
+
+
+CHECKS: tuple[Callable[[Platform, Path], Awaitable[None]], ...] = (
+    a_message_delivered_again_is_answered_once,
+    messages_out_of_order_are_each_answered_once,
+    what_was_accepted_is_answered_after_a_crash,
+    a_refusal_for_now_loses_nothing,
+    a_closed_window_drops_one_answer_only,
+    answers_are_as_long_as_the_platform_allows,
+    a_group_is_answered_when_the_bot_is_meant,
+    a_reply_is_stopped_while_it_is_shown,
+    it_ends_within_the_grace_period,
+    chats_are_kept_apart,
+)

@@ -1,0 +1,195 @@
+"""The gateway of one process: its bots, the conversations it leases, and their end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from chatgpt2.adapter import Request, Response
+from chatgpt2.chat import ChatService
+from chatgpt2.errors import ConfigError, LeaseLost, StoreError
+from chatgpt2.gateway.answering import Answering
+from chatgpt2.gateway.delivering import Delivery
+from chatgpt2.gateway.receiving import Receiver
+from chatgpt2.gateway.report import BotReport, Tally
+from chatgpt2.gateway.supervising import Bot
+from chatgpt2.store import Leases, Mailbox, Queue, SessionKey, SessionStore
+
+LEASE = 6.0  # seconds until others take over from a process that died
+_AT_ONCE = 256  # conversations; the engine has a queue of its own
+_LOOK = 0.5  # seconds between two looks for work that other processes took in
+_KEPT = timedelta(days=30)  # how long letters are remembered: against doubles, and for late feedback
+_PURGE = 3600.0  # seconds
+_COURTESY = 1.0  # seconds for the last polite lines, at the end
+
+log = logging.getLogger(__name__)
+
+
+class Gateway:
+    """Answers what the bots receive. Run it as a context: `async with gateway.running(grace): …`."""
+
+    def __init__(
+        self,
+        service: ChatService,
+        store: SessionStore,
+        bots: Sequence[Bot],
+        *,
+        clock: Callable[[], float] = time.time,
+        lease: float = LEASE,
+        at_once: int = _AT_ONCE,
+    ) -> None:
+        if len({bot.name for bot in bots}) < len(bots):
+            raise ConfigError("a bot is named twice: each of them runs once")
+        self.bots = tuple(bots)
+        self.tally = Tally()
+        self.mailbox = Mailbox(store)
+        self._service, self._lease, self._at_once, self._clock = service, lease, at_once, clock
+        self._leases = Leases(store, self.mailbox.owner)
+        self._delivery = Delivery(self.mailbox, self.tally, clock)
+        self._receivers = {
+            bot.name: Receiver(self.mailbox, bot.adapter, bot.rules, self.tally, self._kept) for bot in bots
+        }
+        self._working: dict[int, tuple[Answering, asyncio.Task[None]]] = {}
+        self._work = asyncio.Event()
+
+    @asynccontextmanager
+    async def running(self, grace: float) -> AsyncIterator[None]:
+        """While this lasts bots receive and are answered. At the end answers that have begun get `grace` seconds;
+        what is not done then is done by whoever has the database next."""
+        lives = [
+            asyncio.create_task(bot.run(self._receivers[bot.name], self._leases, self._lease))
+            for bot in self.bots
+        ]
+        for bot in self.bots:
+            bot.changed = self._work.set
+        chores = [self._forever(self._hand_out, _LOOK), self._forever(self._keep, self._lease / 3)]
+        tasks = [asyncio.create_task(chore) for chore in (*chores, self._forever(self._purge, _PURGE))]
+        try:
+            yield
+        finally:
+            await _end(tasks[:1] + tasks[2:])
+            await self._finish(grace, lives)
+            await _end(tasks)
+
+    async def _finish(self, grace: float, lives: Sequence[asyncio.Task[None]]) -> None:
+        working = [task for _, task in self._working.values()]
+        for answering, _ in self._working.values():
+            answering.ending = True
+        if working:
+            await asyncio.wait(working, timeout=grace)
+        await _end(working)
+        for receiver in self._receivers.values():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_COURTESY):
+                    await receiver.close()
+        await _end(lives)
+        with suppress(StoreError):
+            await self.mailbox.release()
+
+    async def handle(self, name: str, method: str, path: str, request: Request) -> Response:
+        """Hand a webhook's request to the bot of this name."""
+        bot = next((bot for bot in self.bots if bot.name == name), None)
+        if bot is None:
+            return Response(404, b"no such bot")
+        if not bot.ready.is_set():
+            return Response(503, b"the bot is not ready")
+        found = [route for route in bot.adapter.routes() if route.path == path]
+        for route in found:
+            if route.method == method:
+                try:
+                    return await route.handler(request)
+                except StoreError as error:
+                    log.error("%s: an event could not be kept: %s", name, error)
+                    return Response(503, b"try again later")
+        return Response(405 if found else 404)
+
+    def report(self) -> list[BotReport]:
+        """How each bot is."""
+        return [bot.report() for bot in self.bots]
+
+    @property
+    def busy(self) -> int:
+        """Conversations that are being answered."""
+        return len(self._working)
+
+    def _kept(self, session: SessionKey, stop: bool) -> None:
+        """A letter has come in."""
+        for answering, _ in self._working.values() if stop else ():
+            if answering.key == session:
+                answering.stop()
+        self._work.set()
+
+    async def _forever(self, chore: Callable[[], Coroutine[Any, Any, None]], pause: float) -> None:
+        """Do it, and again after a pause or when there is news; a database that fails is tried again."""
+        while True:
+            try:
+                await chore()
+            except StoreError as error:
+                log.error("%s", error)
+            if chore == self._hand_out:
+                with suppress(TimeoutError):  # wait_for may swallow a cancellation
+                    async with asyncio.timeout(pause):
+                        await self._work.wait()
+            else:
+                await asyncio.sleep(pause)
+
+    async def _hand_out(self) -> None:
+        """Take on conversations in which there is work."""
+        self._work.clear()
+        bots = {(bot.adapter.name, bot.adapter.account): bot for bot in self.bots if bot.ready.is_set()}
+        free = self._at_once - len(self._working)
+        if not bots or free < 1:
+            return
+        for queue in await self.mailbox.claim(bots.keys(), free, self._lease):
+            self._take_on(queue, bots[queue.platform, queue.account])
+
+    def _take_on(self, queue: Queue, bot: Bot) -> None:
+        parts = (self._service, self.mailbox, self._delivery, self.tally)
+        answering = Answering(*parts, queue, bot.adapter, bot.rules, self._clock)
+        task = asyncio.create_task(self._converse(queue, answering))
+        self._working[queue.id] = (answering, task)
+
+    async def _converse(self, queue: Queue, answering: Answering) -> None:
+        try:
+            await answering.run()
+        except LeaseLost as error:
+            log.warning("%s", error)
+        except Exception as error:
+            # The letters are still there: they are tried again, here or elsewhere.
+            log.error("conversation %s: %s", queue.id, error, exc_info=not isinstance(error, StoreError))
+            await asyncio.sleep(_LOOK)
+            with suppress(StoreError):
+                await self.mailbox.release(queue.id)
+        finally:
+            if self._working.get(queue.id, (None,))[0] is answering:
+                del self._working[queue.id]
+            self._work.set()
+
+    async def _keep(self) -> None:
+        """Prolong the leases; let go of those that are lost, and stop what is to be stopped."""
+        held = await self.mailbox.renew(self._working.keys(), self._lease)
+        for number, (answering, task) in list(self._working.items()):
+            if number not in held:
+                await self._check_lost(number, task)
+            elif (stop := held[number]) is not None:
+                answering.stop(before=stop)
+
+    async def _check_lost(self, number: int, task: asyncio.Task[None]) -> None:
+        """A lease may also be missing because its work has just been done, or just begun."""
+        held = await self.mailbox.renew([number], self._lease)
+        if self._working.get(number, (None, None))[1] is task and not held:
+            task.cancel()
+
+    async def _purge(self) -> None:
+        await self.mailbox.purge(datetime.now(UTC) - _KEPT)
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

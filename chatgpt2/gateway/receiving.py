@@ -1,0 +1,111 @@
+"""The inbox that an adapter is given."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+
+from chatgpt2.adapter import Adapter, AdapterError, Inbound
+from chatgpt2.commands import read_order
+from chatgpt2.gateway.report import Tally
+from chatgpt2.gateway.rules import Rules
+from chatgpt2.store import Letter, Mailbox, Receipt, SessionKey
+
+_LINES: Mapping[Receipt, str] = {
+    "busy": "我还在想前面的话，等我答完再说吧。",
+    "slow": "你说得太快了，请歇一分钟再说。",
+    "spent": "今天的次数用完了，明天再聊吧。",
+}
+_STRANGER = "抱歉，这个机器人只和名单上的人聊天。（你的编号：{user}）"
+_LONGEST_ID = 255  # characters, in the database
+
+log = logging.getLogger(__name__)
+
+
+def key_of(inbound: Inbound) -> SessionKey:
+    """The session that an event belongs to."""
+    return SessionKey(inbound.platform, inbound.account, inbound.chat_id, inbound.thread_id)
+
+
+class Receiver:
+    """Keeps what is to be answered, and says politely what is not. `kept` is told of every kept event."""
+
+    def __init__(
+        self,
+        mailbox: Mailbox,
+        adapter: Adapter,
+        rules: Rules,
+        tally: Tally,
+        kept: Callable[[SessionKey, bool], None],
+    ) -> None:
+        self._mailbox, self._adapter, self._rules, self._tally = mailbox, adapter, rules, tally
+        self._kept = kept
+        self._polite: set[asyncio.Task[None]] = set()
+
+    async def submit(self, inbound: Inbound) -> bool:
+        """See chatgpt2.adapter.Inbox."""
+        heard = self._rules.hears(replace(inbound, text=_clean(inbound.text)))
+        if heard is None:
+            return True
+        order = read_order(heard.text) if heard.kind == "text" else None
+        stop = heard.kind == "stop" or (order is not None and order.name == "stop")
+        known = self._rules.knows(heard)
+        receipt = await self._mailbox.submit(
+            _letter(heard), self._rules.gate(heard.user_id), stop=stop, answer=known and heard.kind != "stop"
+        )
+        self._count(receipt, known)
+        if receipt == "new" and known:
+            self._kept(key_of(heard), stop)
+        elif line := _STRANGER.format(user=heard.user_id) if receipt == "new" else _LINES.get(receipt):
+            self._say(heard, line)
+        return receipt != "seen"
+
+    async def close(self) -> None:
+        """Wait for the last polite words."""
+        await asyncio.gather(*self._polite, return_exceptions=True)
+
+    def _count(self, receipt: Receipt, known: bool) -> None:
+        if receipt == "seen":
+            self._tally.seen += 1
+        elif receipt == "new" and known:
+            self._tally.received += 1
+        else:
+            self._tally.refused += 1
+
+    def _say(self, inbound: Inbound, line: str) -> None:
+        """A courtesy, said at once and once: it does not wait behind the answers, and nobody misses it."""
+        task = asyncio.create_task(self._send(inbound, line))
+        self._polite.add(task)
+        task.add_done_callback(self._polite.discard)
+
+    async def _send(self, inbound: Inbound, line: str) -> None:
+        reply = self._adapter.open_reply(inbound)
+        try:
+            await reply.send(line, index=0, final=True, feedback_id=None)
+        except Exception as error:
+            log.info("%s: a polite line was not taken: %s", inbound.platform, error)
+        finally:
+            await reply.close()
+
+
+def _letter(inbound: Inbound) -> Letter:
+    for name in ("account", "chat_id", "thread_id", "user_id", "message_id"):
+        if len(getattr(inbound, name)) > _LONGEST_ID:
+            raise AdapterError(f"{inbound.platform}: {name} has more than {_LONGEST_ID} characters.")
+    return Letter(
+        inbound.platform,
+        inbound.account,
+        inbound.chat_id,
+        inbound.thread_id,
+        inbound.user_id,
+        inbound.message_id,
+        asdict(inbound),
+        inbound.sent_at,
+    )
+
+
+def _clean(text: str) -> str:
+    """Text that every database takes: no NUL, no half of a surrogate pair."""
+    return text.replace("\x00", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")

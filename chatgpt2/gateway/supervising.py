@@ -1,0 +1,139 @@
+"""A bot's life: started, leading or standing by, started again after a pause when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import httpx
+
+from chatgpt2.adapter import Adapter, Inbox, Services, find
+from chatgpt2.errors import ConfigError, RetryLater
+from chatgpt2.gateway.report import BotReport, Stage
+from chatgpt2.gateway.rules import Rules, split_settings
+from chatgpt2.store import AdapterState, Leases, SessionStore
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 300.0  # seconds before a failed bot is started again
+_CALM = 60.0  # seconds of running after which a failure counts as a first one
+_STAND_BY = 1.0  # seconds between two tries to become the leader
+_STOPPING = 5.0  # seconds that an adapter has to stop
+
+log = logging.getLogger(__name__)
+
+
+class Bot:
+    """One adapter and what is known of it. `ready` is set once it has an account."""
+
+    def __init__(
+        self, name: str, adapter: Adapter, rules: Rules, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.name, self.adapter, self.rules = name, adapter, rules
+        self.ready = asyncio.Event()
+        self.changed: Callable[[], None] = lambda: None
+        self._clock = clock
+        self._stage: Stage = "starting"
+        self._restarts = 0
+        self._error: str | None = None
+
+    async def run(self, inbox: Inbox, leases: Leases, lease_seconds: float) -> None:
+        """Keep the bot alive until cancelled; whatever happens to it stays with it."""
+        pause = _FIRST_PAUSE
+        try:
+            while True:
+                began = self._clock()
+                try:
+                    await self._live(inbox, leases, lease_seconds)
+                except Exception as error:
+                    pause = _FIRST_PAUSE if self._clock() - began > _CALM else pause
+                    wait = error.after if isinstance(error, RetryLater) else pause
+                    self._fail(error, wait)
+                    await asyncio.sleep(wait)
+                    pause, self._restarts = min(2 * pause, _LONGEST_PAUSE), self._restarts + 1
+        finally:
+            await self._stop()
+
+    async def _live(self, inbox: Inbox, leases: Leases, lease_seconds: float) -> None:
+        if not self.ready.is_set():
+            self._stage = "starting"
+            await self.adapter.start(inbox)
+            self.ready.set()
+            self.changed()
+        name = f"{self.adapter.name}:{self.adapter.account}"
+        while True:
+            if await leases.take(name, lease_seconds):
+                try:
+                    await self._lead(leases, name, lease_seconds)
+                finally:
+                    await asyncio.shield(leases.give_back(name))
+            self._stage = "standby"
+            await asyncio.sleep(_STAND_BY)
+
+    async def _lead(self, leases: Leases, name: str, lease_seconds: float) -> None:
+        """Receive while the lease is kept; whoever loses it stops at once. Raises what `run` raises."""
+        running = asyncio.create_task(self.adapter.run())
+        self._stage = "polling"
+        try:
+            while await leases.take(name, lease_seconds):
+                await asyncio.wait({running}, timeout=lease_seconds / 3)
+                if running.done():
+                    running.result()
+                    self._stage = "serving"
+                    await asyncio.sleep(lease_seconds / 3)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    def _fail(self, error: Exception, wait: float) -> None:
+        self._stage, self._error = "failed", f"{type(error).__name__}: {error}"
+        log.error("the bot %s failed and is started again in %g s: %s", self.name, wait, self._error)
+
+    async def _stop(self) -> None:
+        self._stage = "stopped"
+        try:
+            async with asyncio.timeout(_STOPPING):
+                await self.adapter.stop()
+        except Exception as error:
+            log.warning("the bot %s did not stop well: %r", self.name, error)
+
+    def report(self) -> BotReport:
+        """How the bot is."""
+        health = self.adapter.health()
+        silent = None if health.last_contact is None else self._clock() - health.last_contact
+        deaf = self._stage == "polling" and None not in (health.silence, silent) and silent > health.silence  # type: ignore[operator]
+        return BotReport(
+            self.name,
+            self.adapter.name,
+            self.adapter.account if self.ready.is_set() else "",
+            self._stage,
+            self._stage in ("polling", "standby", "serving") and not deaf,
+            self._restarts,
+            silent,
+            health.last_error or self._error,
+        )
+
+
+def make_bot(
+    name: str,
+    settings: Mapping[str, Any],
+    store: SessionStore,
+    clock: Callable[[], float] = time.time,
+) -> tuple[Bot, httpx.AsyncClient]:
+    """The bot of this name, and its HTTP client, which is to be closed after it.
+
+    `settings` are its own; "adapter" names the adapter where the bot is called otherwise. Raises ConfigError and
+    AdapterError.
+    """
+    given = dict(settings)
+    plugin = find(str(given.pop("adapter", name)))
+    assert plugin.build is not None
+    try:
+        rules, own = split_settings(given)
+        client = httpx.AsyncClient(proxy=rules.proxy)
+        log = logging.getLogger(f"chatgpt2.bots.{name}")
+        services = Services(client, AdapterState(store, name), clock, log)
+        return Bot(name, plugin.build(own, services), rules, clock), client
+    except ConfigError as error:
+        raise ConfigError(f"[bots.{name}]: {error}") from error

@@ -1,0 +1,74 @@
+"""The bots over HTTP: their webhooks, and how they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import fields
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import Response
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from chatgpt2.adapter import Request as Call
+from chatgpt2.gateway import Gateway
+from chatgpt2.server.metrics import Metrics
+
+_LABELS = ("bot", "platform")
+
+
+def mount(app: FastAPI, gateway: Gateway | None, metrics: Metrics) -> None:
+    """Put the bots' webhooks into the application, and how they are into its metrics."""
+    if gateway is not None:
+        app.include_router(_routes(gateway))
+        metrics.registry.register(BotMetrics(gateway))
+
+
+def stages(gateway: Gateway | None) -> dict[str, dict[str, str]]:
+    """What each bot does, for /readyz: one that is out of order is no reason to take the service away."""
+    return {} if gateway is None else {"bots": {bot.name: bot.stage for bot in gateway.report()}}
+
+
+def _routes(gateway: Gateway) -> APIRouter:
+    """/bots/NAME/…: no key is asked for, because each platform proves itself in its own way."""
+    router = APIRouter(prefix="/bots")
+
+    @router.api_route("/{name}{path:path}", methods=["GET", "POST"], include_in_schema=False)
+    async def webhook(name: str, path: str, request: Request) -> Response:
+        call = Call(dict(request.query_params), dict(request.headers), await request.body())
+        answer = await gateway.handle(name, request.method, path, call)
+        return Response(answer.body, answer.status, media_type=answer.content_type)
+
+    return router
+
+
+class BotMetrics(Collector):
+    """What Prometheus is told of the bots, read when it asks."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    def collect(self) -> Iterable[Metric]:
+        """The metrics as they are now."""
+        up = GaugeMetricFamily("chatgpt2_bot_up", "1: the bot is well.", labels=_LABELS)
+        silent = GaugeMetricFamily(
+            "chatgpt2_bot_silent_seconds", "Since the platform was last heard of.", labels=_LABELS
+        )
+        restarts = CounterMetricFamily(
+            "chatgpt2_bot_restarts", "How often the bot failed and was started again.", labels=_LABELS
+        )
+        for bot in self._gateway.report():
+            labels = (bot.name, bot.platform)
+            up.add_metric(labels, float(bot.healthy))
+            restarts.add_metric(labels, bot.restarts)
+            if bot.silent_for is not None:
+                silent.add_metric(labels, bot.silent_for)
+        letters = CounterMetricFamily(
+            "chatgpt2_bot_letters", "What came in and went out through bots.", labels=("what",)
+        )
+        for each in fields(self._gateway.tally):
+            letters.add_metric((each.name,), getattr(self._gateway.tally, each.name))
+        busy = GaugeMetricFamily("chatgpt2_bot_conversations", "Conversations that are being answered.")
+        busy.add_metric((), self._gateway.busy)
+        return [up, silent, restarts, letters, busy]

@@ -1,0 +1,49 @@
+"""What an adapter remembers over restarts: JSON values by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from chatgpt2.store.mail_tables import adapter_state
+from chatgpt2.store.sessions import SessionStore
+
+
+class AdapterState:
+    """The values of one bot. Every method raises StoreError when the database fails."""
+
+    def __init__(self, store: SessionStore, bot: str) -> None:
+        self._store, self._bot = store, bot
+
+    async def get(self, key: str) -> Any:
+        """The value, or None."""
+        async with self._store.reading() as db:
+            return await db.scalar(select(adapter_state.c.value).where(*self._where(key)))
+
+    async def set(self, key: str, value: Any) -> None:
+        """Store a value; None deletes it."""
+        async with self._store.writing() as db:
+            if value is None:
+                await db.execute(delete(adapter_state).where(*self._where(key)))
+                return
+            change = update(adapter_state).where(*self._where(key)).values(value=value)
+            if (await db.execute(change)).rowcount:
+                return
+            try:
+                async with db.begin_nested():
+                    await db.execute(insert(adapter_state).values(bot=self._bot, key=key, value=value))
+            except IntegrityError:  # another process made it meanwhile
+                await db.execute(change)
+
+    async def all(self, prefix: str = "") -> dict[str, Any]:
+        """Every value whose key begins so."""
+        chosen = select(adapter_state.c.key, adapter_state.c.value).where(
+            adapter_state.c.bot == self._bot, adapter_state.c.key.startswith(prefix, autoescape=True)
+        )
+        async with self._store.reading() as db:
+            return {row.key: row.value for row in await db.execute(chosen)}
+
+    def _where(self, key: str) -> tuple[Any, ...]:
+        return adapter_state.c.bot == self._bot, adapter_state.c.key == key
