@@ -51,7 +51,7 @@ DOORS = {
     "alembic": {"store", "migrations"},
     "click": {"cli"},
     "fastapi": {"server"},
-    "httpx": {"adapter", "engine"},
+    "httpx": {"adapter", "bots", "engine"},
     "huggingface_hub": {"checkpoint"},
     "matplotlib": {"training"},
     "numpy": {
@@ -80,6 +80,7 @@ DOORS = {
     "pydantic": {"server"},
     "sqlalchemy": {"store", "migrations"},
     "starlette": {"server"},
+    "telegram": {"bots"},
     "tokenizers": {"wordpiece"},
     "torch": {"device", "checkpoint", "batches", "engine", "loading", "training", "cli"},
     "transformers": {"codec", "checkpoint", "engine", "training", "cli"},
