@@ -12,12 +12,11 @@ from telegram.error import (
     Forbidden,
     InvalidToken,
     NetworkError,
-    RetryAfter,
     TelegramError,
 )
 
 from chatgpt2.adapter import AdapterError, Blocked, Rejected, RetryLater, Services
-from chatgpt2.bots.telegram.line import TOKEN, Line, NotSent, Updates
+from chatgpt2.bots.telegram.line import TOKEN, Flood, Line, NotSent, Updates
 
 _UNREACHED = 5.0  # seconds before a server that could not be reached is tried again
 _DISOWNED = 60.0  # seconds before a token that is not taken any more is tried again
@@ -59,8 +58,8 @@ class Account:
         try:
             yield
             self.last_error = None
-        except RetryAfter as error:
-            raise RetryLater(seconds(error), "Telegram asks for a pause") from None
+        except Flood as error:
+            raise RetryLater(error.after, "Telegram asks for a pause") from None
         except TelegramError as error:
             self.last_error = _advice(error)
             raise AdapterError(self.last_error) from None
@@ -71,8 +70,8 @@ def sending() -> Iterator[None]:
     """What Telegram says to a message, as what the gateway does about it. What nobody knows is passed on."""
     try:
         yield
-    except RetryAfter as error:
-        raise RetryLater(seconds(error), "Telegram asks for a pause") from None
+    except Flood as error:
+        raise RetryLater(error.after, "Telegram asks for a pause") from None
     except NotSent as error:
         raise RetryLater(_UNREACHED, f"Telegram cannot be reached: {error}") from None
     except InvalidToken:
@@ -82,12 +81,6 @@ def sending() -> Iterator[None]:
     except BadRequest as error:
         kind = Blocked if any(words in str(error).lower() for words in _SHUT_OUT) else Rejected
         raise kind(f"Telegram: {error}") from None
-
-
-def seconds(error: RetryAfter) -> float:
-    """How long Telegram wants to be left alone."""
-    after = error.retry_after  # PTB_TIMEDELTA in the environment makes it a timedelta
-    return float(after) if isinstance(after, int) else after.total_seconds()
 
 
 def _advice(error: TelegramError) -> str:
@@ -103,7 +96,6 @@ def _advice(error: TelegramError) -> str:
         case BadRequest():
             return f"Telegram refuses: {error}."
         case NetworkError():
-            return (
-                f"Telegram cannot be reached ({error}): check the network; the setting proxy names a way out."
-            )
+            why = str(error).partition(". Parsing")[0]  # without the page that some server in between sent
+            return f"Telegram cannot be reached ({why}): check the network; the setting proxy names a way out."
     return f"Telegram cannot be used: {error}."

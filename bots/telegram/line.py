@@ -30,6 +30,14 @@ class NotSent(NetworkError):
     """The request did not get as far as the server."""
 
 
+class Flood(TelegramError):
+    """Telegram wants to be left alone for `after` seconds. (The library's own RetryAfter warns of its future.)"""
+
+    def __init__(self, after: float) -> None:
+        super().__init__(f"flood control, for {after:g} s")
+        self.after = after
+
+
 class Line(BaseRequest):
     """Requests with the real token, which is put into the request line and nowhere else.
 
@@ -78,6 +86,8 @@ class Line(BaseRequest):
         except httpx.HTTPError as error:
             raise NetworkError(f"{type(error).__name__}: {error}") from error
         self._answered()
+        if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
+            raise Flood(_pause(answer))
         return answer.status_code, answer.content
 
     @staticmethod
@@ -88,6 +98,13 @@ class Line(BaseRequest):
             return {**answer, "result": answer["result"]} if answer["ok"] else {**answer}
         except (ValueError, TypeError, KeyError):
             raise TelegramError("something else than a Bot API server answers there") from None
+
+
+def _pause(answer: httpx.Response) -> float:
+    try:
+        return float(answer.json()["parameters"]["retry_after"])
+    except (ValueError, TypeError, KeyError):  # a proxy's 429
+        return 5.0
 
 
 class Updates(Line):

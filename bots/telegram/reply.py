@@ -7,10 +7,11 @@ from math import inf
 
 from telegram import InlineKeyboardButton, InlineKeyboardMarkup, ReplyParameters
 from telegram.constants import ChatAction
-from telegram.error import BadRequest, ChatMigrated, Forbidden, InvalidToken, RetryAfter, TelegramError
+from telegram.error import BadRequest, ChatMigrated, Forbidden, InvalidToken, TelegramError
 
 from chatgpt2.adapter import Inbound, Reply
-from chatgpt2.bots.telegram.account import Account, seconds, sending
+from chatgpt2.bots.telegram.account import Account, sending
+from chatgpt2.bots.telegram.line import Flood
 
 # Edits count as messages: 20 a minute in a group, about one a second elsewhere. A reply that is ready sooner than
 # the first pause is not shown before.
@@ -77,8 +78,8 @@ class Way(Reply):
                 await self._draft(text)
             elif self._clock() >= self._not_before:
                 await self._grow(text)
-        except RetryAfter as error:
-            self._quiet_until = self._clock() + seconds(error)
+        except Flood as error:
+            self._quiet_until = self._clock() + error.after
         except (Forbidden, ChatMigrated):
             self._quiet_until = inf
         except TelegramError as error:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,6 +73,7 @@ class Rig:
 
     fake: FakeTelegram
     client: httpx.AsyncClient
+    server: AsyncExitStack
     box: Box = field(default_factory=Box)
     kept: Kept = field(default_factory=Kept)
     now: float = 1_790_000_000.0
@@ -113,5 +114,5 @@ class Rig:
 
 @asynccontextmanager
 async def rigged(**options: Any) -> AsyncIterator[Rig]:
-    async with FakeTelegram(**options).running() as fake, httpx.AsyncClient() as client:
-        yield Rig(fake, client)
+    async with httpx.AsyncClient() as client, AsyncExitStack() as server:
+        yield Rig(await server.enter_async_context(FakeTelegram(**options).running()), client, server)

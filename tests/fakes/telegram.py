@@ -99,6 +99,7 @@ class FakeTelegram:
         self.rooms: dict[int, Room] = {}
         self.calls: list[tuple[str, Json]] = []
         self.faults: dict[str, deque[Fault]] = defaultdict(deque)
+        self.held: dict[str, asyncio.Event] = {}  # methods that wait for something
         self.missing: set[str] = set()  # methods that an older server does not know
         self.drafts: dict[int, Json] = {}
         self.thanked: dict[str, str] = {}  # callback queries answered
@@ -120,6 +121,7 @@ class FakeTelegram:
     @asynccontextmanager
     async def running(self, port: int = 0) -> AsyncIterator[FakeTelegram]:
         with socket.socket() as listening:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind(("127.0.0.1", port))
             self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
             config = uvicorn.Config(
@@ -165,7 +167,7 @@ class FakeTelegram:
         self.clock += 1
         message |= {"text": text, "edit_date": self.clock}
         message["entities"] = find_entities(text)
-        self.push("edited_message", dict(message))
+        self.push("edited_message", message)
 
     def press(self, message: Json, label: str, user: int = 0) -> str:
         """Somebody presses a button; the query's id."""
@@ -178,7 +180,7 @@ class FakeTelegram:
             "chat_instance": "1",
         }
         self.pending[query["id"]] = True
-        self.push("callback_query", {**query, "message": dict(message), "data": data})
+        self.push("callback_query", {**query, "message": message, "data": data})
         return str(query["id"])
 
     def react(self, message: Json, old: str, new: str, user: int = 0) -> None:
@@ -221,7 +223,7 @@ class FakeTelegram:
     def push(self, kind: str, content: Json) -> None:
         """An update, when the bot wants such ones."""
         if kind in self._allowed:
-            self.updates.append({"update_id": self.next_update, kind: content})
+            self.updates.append({"update_id": self.next_update, kind: dict(content)})
             self.next_update += 1
             self._news.set()
 
@@ -333,6 +335,9 @@ class FakeTelegram:
             raise Refusal(429, f"Too Many Requests: retry after {fault}", retry_after=fault)
         if fault in ("500", "502", "not json", "hang up"):
             raise Broken({"hang up": "0", "not json": "200"}.get(fault, fault))
+        if method in self.held:
+            await self._notify()
+            await self.held[method].wait()
         name = re.sub(r"(?<=[a-z])([A-Z])", r"_\1", method).lower()
         result = getattr(self, f"_{name}")(fields)
         result = await result if asyncio.iscoroutine(result) else result
@@ -437,7 +442,8 @@ class FakeTelegram:
         new: Json = {"from": self.me, "text": text}
         if (points := fields.get("reply_parameters")) is not None:
             if points["message_id"] in room.said:
-                new["reply_to_message"] = {"message_id": points["message_id"]}
+                answered = room.said[points["message_id"]]
+                new["reply_to_message"] = {k: v for k, v in answered.items() if k != "reply_to_message"}
             elif not points.get("allow_sending_without_reply"):
                 raise Refusal(400, "Bad Request: message to be replied not found")
         new |= {key: fields[key] for key in ("message_thread_id", "reply_markup") if key in fields}
