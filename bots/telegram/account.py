@@ -97,5 +97,7 @@ def _advice(error: TelegramError) -> str:
             return f"Telegram refuses: {error}."
         case NetworkError():
             why = str(error).partition(". Parsing")[0]  # without the page that some server in between sent
-            return f"Telegram cannot be reached ({why}): check the network; the setting proxy names a way out."
+            return (
+                f"Telegram cannot be reached ({why}): check the network; the setting proxy names a way out."
+            )
     return f"Telegram cannot be used: {error}."

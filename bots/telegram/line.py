@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ from telegram import Update
 from telegram.error import NetworkError, TelegramError, TimedOut
 from telegram.request import BaseRequest, RequestData
 
-# What stands in URLs where the token belongs: the library and everything that logs see no more than this.
+# What stands in URLs where the token belongs: the library, and whatever it logs or raises, sees no more than this.
 TOKEN = "TOKEN"
 
 _NOT_SENT = (
@@ -22,6 +23,8 @@ _NOT_SENT = (
     httpx.ProxyError,
     httpx.UnsupportedProtocol,
 )
+
+_PAUSE = 5.0  # seconds, when flood control does not say how long
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +41,15 @@ class Flood(TelegramError):
         self.after = after
 
 
+class _Masked(httpx.URL):
+    """A URL that is written without the bot's token: httpx writes it into its log."""
+
+    def __str__(self) -> str:
+        return re.sub(r"/bot[0-9]+:[^/]+/", f"/bot{TOKEN}/", super().__str__())
+
+
 class Line(BaseRequest):
-    """Requests with the real token, which is put into the request line and nowhere else.
+    """Requests with the real token, which is known here and nowhere else.
 
     `answered` is called whenever the server has answered.
     """
@@ -69,42 +79,38 @@ class Line(BaseRequest):
     ) -> tuple[int, bytes]:
         """See telegram.request.BaseRequest. `url` has TOKEN where the token belongs."""
         read = self.read_timeout if read_timeout is BaseRequest.DEFAULT_NONE else read_timeout
-        path = httpx.URL(url).raw_path.replace(TOKEN.encode(), self._token.encode())
+        request = self._client.build_request(
+            method,
+            url.replace(f"/bot{TOKEN}/", f"/bot{self._token}/"),
+            data=request_data.json_parameters if request_data else None,
+            headers={"User-Agent": self.USER_AGENT},
+            timeout=httpx.Timeout(10.0, read=read, pool=30.0),
+        )
+        request.url = _Masked(request.url)
         try:
-            answer = await self._client.request(
-                method,
-                url,
-                data=request_data.json_parameters if request_data else None,
-                headers={"User-Agent": self.USER_AGENT},
-                timeout=httpx.Timeout(10.0, read=read, pool=30.0),
-                extensions={"target": path},
-            )
+            answer = await self._client.send(request)
         except _NOT_SENT as error:
             raise NotSent(f"{type(error).__name__}: {error}") from error
         except httpx.TimeoutException as error:
             raise TimedOut from error
         except httpx.HTTPError as error:
             raise NetworkError(f"{type(error).__name__}: {error}") from error
+        body = _read(answer)
         self._answered()
         if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
-            raise Flood(_pause(answer))
+            raise Flood(body.get("parameters", {}).get("retry_after", _PAUSE))
         return answer.status_code, answer.content
 
-    @staticmethod
-    def parse_json_payload(payload: bytes) -> dict[str, Any]:
-        """Raises TelegramError when something that is no Bot API server has answered."""
-        try:
-            answer = json.loads(payload)
-            return {**answer, "result": answer["result"]} if answer["ok"] else {**answer}
-        except (ValueError, TypeError, KeyError):
-            raise TelegramError("something else than a Bot API server answers there") from None
 
-
-def _pause(answer: httpx.Response) -> float:
+def _read(answer: httpx.Response) -> dict[str, Any]:
+    """What the server says. A proxy's 403 is not Telegram's, so it must not be taken for one."""
     try:
-        return float(answer.json()["parameters"]["retry_after"])
-    except (ValueError, TypeError, KeyError):  # a proxy's 429
-        return 5.0
+        body: dict[str, Any] = answer.json()
+        bool(body["ok"])
+    except (ValueError, TypeError, LookupError):
+        what = f"{answer.status_code} {answer.reason_phrase}".strip()
+        raise NetworkError(f"something else than a Bot API server answered: {what}") from None
+    return body
 
 
 class Updates(Line):
@@ -112,7 +118,7 @@ class Updates(Line):
 
     @staticmethod
     def parse_json_payload(payload: bytes) -> dict[str, Any]:
-        answer = Line.parse_json_payload(payload)
+        answer: dict[str, Any] = json.loads(payload)
         if answer["ok"]:
             answer["result"] = [readable(each) for each in answer["result"]]
         return answer

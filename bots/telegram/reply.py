@@ -17,6 +17,9 @@ from chatgpt2.bots.telegram.line import Flood
 # the first pause is not shown before.
 _FIRST_PAUSE, _PRIVATE_PAUSE, _GROUP_PAUSE = 1.0, 1.5, 4.0  # seconds
 
+# What Telegram says of a message that was deleted, or that cannot be changed any more.
+_GONE = ("message to edit not found", "message can't be edited", "message_id_invalid")
+
 
 class Way(Reply):
     """The answer to one message. While it grows it is a draft in a private chat, and a message elsewhere that is
@@ -130,7 +133,7 @@ class Way(Reply):
             await self._bot.edit_message_text(text, self._chat, message, reply_markup=buttons)
         except BadRequest as error:
             reason = str(error).lower()
-            if "message to edit not found" in reason or "can't be edited" in reason:
+            if any(words in reason for words in _GONE):
                 return False
             if "not modified" not in reason:
                 raise

@@ -75,7 +75,7 @@ def _message(message: Message, me: User, message_id: str) -> Inbound | None:
         to_bot=bool(reply and reply.from_user and reply.from_user.id == me.id),
         thread_id=_thread(message),
         sent_at=said.timestamp(),
-        reply_to=_way_back(message),
+        reply_to=_way_back(message.chat, _thread(message), message.message_id),
     )
 
 
@@ -111,12 +111,13 @@ def _thread(message: Message) -> str:
     return str(message.message_thread_id or "") if message.is_topic_message else ""
 
 
-def _way_back(message: Message) -> dict[str, Any]:
+def _way_back(chat: Chat, thread: str, message: int) -> dict[str, Any]:
+    private = chat.type == Chat.PRIVATE
     return {
-        "chat": message.chat_id,
-        "thread": int(_thread(message) or 0) or None,
-        "message": message.message_id,
-        "private": message.chat.type == Chat.PRIVATE,
+        "chat": chat.id,
+        "thread": int(thread) if thread else None,
+        "message": message,
+        "private": private,
     }
 
 
@@ -125,6 +126,7 @@ def _pressed(query: CallbackQuery, me: User, update: Update) -> Inbound | None:
     if verdict not in ("up", "down") or query.message is None:
         return None
     chat, message = query.message.chat, query.message
+    thread = _thread(message) if isinstance(message, Message) else ""
     return Inbound(
         "telegram",
         str(me.id),
@@ -134,8 +136,9 @@ def _pressed(query: CallbackQuery, me: User, update: Update) -> Inbound | None:
         verdict,
         "feedback",
         is_group=chat.type != Chat.PRIVATE,
-        thread_id=_thread(message) if isinstance(message, Message) else "",
+        thread_id=thread,
         about=about,
+        reply_to=_way_back(chat, thread, message.message_id),
     )
 
 
@@ -154,6 +157,7 @@ def _reaction(reaction: MessageReactionUpdated, me: User, update: Update) -> Inb
         is_group=reaction.chat.type != Chat.PRIVATE,
         about=f"{reaction.chat.id}:{reaction.message_id}",
         sent_at=reaction.date.timestamp(),
+        reply_to=_way_back(reaction.chat, "", reaction.message_id),
     )
 
 
@@ -164,13 +168,15 @@ def _verdict(reactions: Sequence[ReactionType]) -> str:
 
 
 def _stopped(stopped: Mapping[str, Any], me: User, update: Update) -> Inbound:
-    chat = stopped["chat"]["id"]
+    chat = Chat(stopped["chat"]["id"], Chat.PRIVATE)  # there are drafts nowhere else
+    thread = str(stopped.get("message_thread_id") or "")
     return Inbound(
         "telegram",
         str(me.id),
-        str(chat),
-        str(chat),  # drafts are in private chats only, which have their person's id
-        _event(update, chat),
+        str(chat.id),
+        str(chat.id),  # it has the id of its person
+        _event(update, chat.id),
         kind="stop",
-        thread_id=str(stopped.get("message_thread_id") or ""),
+        thread_id=thread,
+        reply_to=_way_back(chat, thread, stopped["draft_id"]),
     )

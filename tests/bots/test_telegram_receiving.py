@@ -257,11 +257,12 @@ async def test_the_buttons_under_a_reply_are_feedback_and_are_thanked_for() -> N
         _, _, reply = await rig.heard(XIAOMING, "你好")
         await reply.send("你好！", index=0, final=True, feedback_id="fb-17")
         (answer,) = rig.fake.own(XIAOMING)
-        async with rig.polling():
+        async with rig.polling() as bot:
             query = rig.fake.press(answer, "👎")
             got = await rig.box.one()
             await rig.fake.until(lambda: query in rig.fake.thanked)
         assert (got.kind, got.text, got.about, got.user_id) == ("feedback", "down", "fb-17", "7")
+        await bot.open_reply(got).send("记下了。", index=0, final=True, feedback_id=None)
         assert rig.fake.thanked[query] == "谢谢，记下了。"
 
 
@@ -315,4 +316,4 @@ async def test_the_stop_button_of_a_draft_stops_the_conversations_reply() -> Non
         async with rig.polling():
             rig.fake.press_stop(XIAOMING)
             got = await rig.box.one()
-        assert (got.kind, got.chat_id, got.thread_id) == ("stop", said.chat_id, said.thread_id)
+        assert (got.kind, got.chat_id, got.thread_id, got.reply_to) == ("stop", "7", "", said.reply_to)

@@ -235,7 +235,7 @@ async def test_a_message_may_have_4096_utf16_units_and_no_more() -> None:
         assert rig.fake.said(XIAOMING) == ["😀" * 2048]
 
 
-@pytest.mark.parametrize("fault", ["lose the answer", "hang up", "500", "502", "not json"])
+@pytest.mark.parametrize("fault", ["lose the answer", "hang up", "500", "502", "403", "404", "not json"])
 async def test_when_nobody_knows_whether_it_arrived_that_is_what_is_said(fault: Any) -> None:
     async with rigged() as rig:
         reply = await asked(rig)

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 import pytest
 from telegram_rig import rigged
 
@@ -85,6 +88,39 @@ async def test_without_a_network_it_says_so_and_goes_on_later() -> None:
         assert bot.health().last_error is None
 
 
+@asynccontextmanager
+async def proxy(heard: list[bytes], answer: bytes) -> AsyncIterator[str]:
+    """A proxy that notes what it is asked, and answers this."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    ("server", "first_line"),
+    [
+        ("https://api.example", b"CONNECT api.example:443 HTTP/1.1"),  # no token for the proxy to read
+        (
+            "http://api.example",
+            b"POST http://api.example/bot4242:AAFakeFakeFakeFakeFakeFakeFakeFake0/getMe HTTP/1.1",
+        ),
+    ],
+)
+async def test_the_proxy_of_the_services_is_the_way_out(server: str, first_line: bytes) -> None:
+    heard: list[bytes] = []
+    refusal = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
+    async with rigged() as rig, proxy(heard, refusal) as url, httpx.AsyncClient(proxy=url) as rig.client:
+        with pytest.raises(AdapterError) as raised:
+            await rig.started(**{"base-url": server})
+    assert "403" in str(raised.value)
+    assert heard[0].splitlines()[0] == first_line
+
+
 async def test_a_pause_that_telegram_asks_the_poller_for_is_kept() -> None:
     async with rigged() as rig:
         rig.fake.faults["getUpdates"].append(11)
@@ -96,10 +132,10 @@ async def test_a_pause_that_telegram_asks_the_poller_for_is_kept() -> None:
 async def test_what_is_no_bot_api_server_is_told() -> None:
     async with rigged() as rig:
         rig.fake.faults["getMe"].append("not json")
-        with pytest.raises(AdapterError, match="something else than a Bot API server"):
+        with pytest.raises(AdapterError, match="something else than a Bot API server answered: 200 OK"):
             await rig.started()
         rig.fake.faults["getMe"].append("502")
-        with pytest.raises(AdapterError, match=r"cannot be reached \(Bad Gateway \(502\)\): check"):
+        with pytest.raises(AdapterError, match=r"server answered: 502 Bad Gateway\): check"):
             await rig.started()
 
 

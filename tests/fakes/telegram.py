@@ -1,7 +1,6 @@
 """A strict fake of the Bot API (10.3): a real HTTP server that refuses what Telegram refuses, in Telegram's words.
 
-People write through `person` and `group`; what they see is in `said`, `drafts` and `actions`. `faults` of a method
-are done once each, in order.
+What people do is in Chats. `faults` of a method are done once each, in order.
 """
 
 from __future__ import annotations
@@ -13,110 +12,45 @@ import socket
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from email import message_from_bytes
 from typing import Any, Literal
-from urllib.parse import parse_qsl
 
 import uvicorn
+from fakes.telegram_chats import Chats, Room
+from fakes.telegram_rules import (
+    ACTIONS,
+    DEFAULT,
+    METHODS,
+    TYPES,
+    Json,
+    Refusal,
+    check_buttons,
+    check_text,
+    read_fields,
+)
 
-Json = dict[str, Any]
-# Seconds of flood control; a status of the server; the connection is closed before, or after, it is done.
-Fault = int | Literal["500", "502", "hang up", "lose the answer", "not json"]
-
-TOKEN = "4242:AAFakeFakeFakeFakeFakeFakeFakeFake0"
-_MAX_TEXT = 4096  # UTF-16 units
-_DEFAULT = {"message", "edited_message", "channel_post", "callback_query", "my_chat_member", "inline_query"}
-_TYPES = {*_DEFAULT, "edited_channel_post", "message_reaction", "message_reaction_count", "chat_member", "poll",
-          "poll_answer", "chat_join_request", "stopped_message_generation"}  # fmt: skip
-_ACTIONS = {"typing", "upload_photo", "record_video", "upload_video", "record_voice", "upload_voice", "find_location",
-            "upload_document", "choose_sticker", "record_video_note", "upload_video_note"}  # fmt: skip
-
-_TEXT = {"text": str, "parse_mode": str, "entities": list, "link_preview_options": dict}
-_TO = {"chat_id": int, "message_thread_id": int}
-_SENT = {
-    "disable_notification": bool,
-    "protect_content": bool,
-    "reply_parameters": dict,
-    "reply_markup": dict,
-}
-# What each method takes, and what it must be given.
-_METHODS: dict[str, tuple[dict[str, type], set[str]]] = {
-    "getMe": ({}, set()),
-    "getUpdates": ({"offset": int, "limit": int, "timeout": int, "allowed_updates": list}, set()),
-    "setWebhook": ({"url": str, "max_connections": int, "allowed_updates": list, "drop_pending_updates": bool,
-                    "secret_token": str, "ip_address": str}, {"url"}),
-    "deleteWebhook": ({"drop_pending_updates": bool}, set()),
-    "getWebhookInfo": ({}, set()),
-    "setMyCommands": ({"commands": list, "scope": dict, "language_code": str}, {"commands"}),
-    "sendMessage": ({**_TO, **_TEXT, **_SENT}, {"chat_id", "text"}),
-    "sendMessageDraft": ({**_TO, "draft_id": int, "text": str, "parse_mode": str, "entities": list,
-                          "can_stop": bool, "keep_on_stop": bool}, {"chat_id", "draft_id"}),
-    "sendChatAction": ({**_TO, "action": str}, {"chat_id", "action"}),
-    "editMessageText": ({"chat_id": int, "message_id": int, **_TEXT, "reply_markup": dict},
-                        {"chat_id", "message_id", "text"}),
-    "editMessageReplyMarkup": ({"chat_id": int, "message_id": int, "reply_markup": dict}, {"chat_id", "message_id"}),
-    "deleteMessage": ({"chat_id": int, "message_id": int}, {"chat_id", "message_id"}),
-    "answerCallbackQuery": ({"callback_query_id": str, "text": str, "show_alert": bool, "url": str,
-                             "cache_time": int},
-                            {"callback_query_id"}),
-}  # fmt: skip
-
-
-class Refusal(Exception):
-    """What Telegram answers instead of a result."""
-
-    def __init__(self, code: int, description: str, **parameters: int) -> None:
-        super().__init__(description)
-        self.code, self.description, self.parameters = code, description, parameters
+# Seconds of flood control; a page of some server in between; the connection is closed before, or after, it is done.
+Fault = int | Literal["403", "404", "500", "502", "hang up", "lose the answer", "not json"]
 
 
 class Broken(Exception):
     """There is to be no answer, or one that is not Telegram's."""
 
 
-@dataclass
-class Room:
-    """A chat as Telegram keeps it. `said`: by message id, in order."""
+class FakeTelegram(Chats):
+    """The server of these chats."""
 
-    about: Json
-    said: dict[int, Json] = field(default_factory=dict)
-    topics: set[int] = field(default_factory=set)
-    refuses: Refusal | None = None
-    last_id: int = 0
-
-    @property
-    def is_private(self) -> bool:
-        return bool(self.about["type"] == "private")
-
-
-class FakeTelegram:
-    """One bot and its chats. `sees_all`: privacy mode is off."""
-
-    def __init__(self, token: str = TOKEN, *, username: str = "XiaoBaoBot", sees_all: bool = False) -> None:
-        self.token, self.sees_all = token, sees_all
-        self.me = {"id": int(token.split(":")[0]), "is_bot": True, "first_name": "小宝", "username": username}
-        self.rooms: dict[int, Room] = {}
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
         self.calls: list[tuple[str, Json]] = []
         self.faults: dict[str, deque[Fault]] = defaultdict(deque)
         self.held: dict[str, asyncio.Event] = {}  # methods that wait for something
         self.missing: set[str] = set()  # methods that an older server does not know
-        self.drafts: dict[int, Json] = {}
-        self.thanked: dict[str, str] = {}  # callback queries answered
-        self.pending: dict[str, bool] = {}  # callback queries asked
         self.webhook: Json = {}
         # How an update gets to the webhook: url, headers and body; the status that came back.
         self.deliver: Callable[[str, Mapping[str, str], bytes], Awaitable[int]] | None = None
-        self.updates: deque[Json] = deque()
-        self.next_update = 700_000_001
-        self.clock = 1_790_000_000
         self.url = ""
-        self.changed = asyncio.Condition()
-        self._allowed = set(_DEFAULT)
         self._poll: asyncio.Task[Any] | None = None
         self._terminated: set[asyncio.Task[Any]] = set()
-        self._news = asyncio.Event()
-        self._ids = 0
 
     @asynccontextmanager
     async def running(self, port: int = 0) -> AsyncIterator[FakeTelegram]:
@@ -138,108 +72,6 @@ class FakeTelegram:
                 self._news.set()
                 await serving
 
-    # What people do.
-
-    def person(self, user: int, name: str = "小明") -> Json:
-        """Somebody who has pressed Start."""
-        about = {"id": user, "type": "private", "first_name": name}
-        self.rooms.setdefault(user, Room(about))
-        return {"id": user, "is_bot": False, "first_name": name}
-
-    def group(self, chat: int, *, kind: str = "supergroup", topics: tuple[int, ...] = ()) -> Room:
-        """A group that the bot is in."""
-        about = {"id": chat, "type": kind, "title": "同学们", **({"is_forum": True} if topics else {})}
-        return self.rooms.setdefault(chat, Room(about, topics=set(topics)))
-
-    def say(self, chat: int, text: str, user: int = 0, **fields: Any) -> Json:
-        """Somebody writes; entities are found as Telegram finds them."""
-        sender = self.person(user or chat)
-        entities = fields.pop("entities", None) or find_entities(text)
-        message = self._message(chat, {"from": sender, **fields})
-        if text:
-            message |= {"text": text, **({"entities": entities} if entities else {})}
-        if self._visible(message):
-            self.push("message", message)
-        return message
-
-    def edit(self, message: Json, text: str) -> None:
-        """Somebody changes what was said."""
-        self.clock += 1
-        message |= {"text": text, "edit_date": self.clock}
-        message["entities"] = find_entities(text)
-        self.push("edited_message", message)
-
-    def press(self, message: Json, label: str, user: int = 0) -> str:
-        """Somebody presses a button; the query's id."""
-        rows = message["reply_markup"]["inline_keyboard"]
-        data = next(each["callback_data"] for row in rows for each in row if each["text"] == label)
-        self._ids += 1
-        query = {
-            "id": str(self._ids),
-            "from": self.person(user or message["chat"]["id"]),
-            "chat_instance": "1",
-        }
-        self.pending[query["id"]] = True
-        self.push("callback_query", {**query, "message": message, "data": data})
-        return str(query["id"])
-
-    def react(self, message: Json, old: str, new: str, user: int = 0) -> None:
-        """Somebody puts an emoji on a message in place of another; "" is none."""
-        old_new = [[{"type": "emoji", "emoji": each}] if each else [] for each in (old, new)]
-        self.push(
-            "message_reaction",
-            {
-                "chat": message["chat"],
-                "message_id": message["message_id"],
-                "user": self.person(user or message["chat"]["id"]),
-                "date": self.clock,
-                "old_reaction": old_new[0],
-                "new_reaction": old_new[1],
-            },
-        )
-
-    def press_stop(self, chat: int) -> None:
-        """The person stops the draft that is growing."""
-        draft = self.drafts.pop(chat)
-        assert draft.get("can_stop"), "there is no button"
-        self.push(
-            "stopped_message_generation", {"chat": self.rooms[chat].about, "draft_id": draft["draft_id"]}
-        )
-
-    def block(self, chat: int) -> None:
-        """The person blocks the bot."""
-        self.rooms[chat].refuses = Refusal(403, "Forbidden: bot was blocked by the user")
-
-    def migrate(self, old: int, new: int, *, announced: bool = True) -> None:
-        """A group becomes a supergroup."""
-        self.group(new)
-        description = "Bad Request: group chat was upgraded to a supergroup chat"
-        self.rooms[old].refuses = Refusal(400, description, migrate_to_chat_id=new)
-        if announced:
-            user = self.person(1)
-            self.push("message", self._message(old, {"from": user, "migrate_to_chat_id": new}))
-            self.push("message", self._message(new, {"from": user, "migrate_from_chat_id": old}))
-
-    def push(self, kind: str, content: Json) -> None:
-        """An update, when the bot wants such ones."""
-        if kind in self._allowed:
-            self.updates.append({"update_id": self.next_update, kind: dict(content)})
-            self.next_update += 1
-            self._news.set()
-
-    def said(self, chat: int) -> list[str]:
-        """What the bot's messages in a chat say now."""
-        return [each["text"] for each in self.own(chat)]
-
-    def own(self, chat: int) -> list[Json]:
-        """The bot's messages in a chat."""
-        return [each for each in self.rooms[chat].said.values() if each["from"]["id"] == self.me["id"]]
-
-    async def until(self, happened: Callable[[], Any]) -> None:
-        """Wait until a call has made this true."""
-        async with self.changed:
-            await asyncio.wait_for(self.changed.wait_for(happened), 30)
-
     async def deliver_all(self) -> None:
         """Bring what is pending to the webhook, in order, each until it is taken."""
         assert self.webhook and self.deliver, "no webhook is set"
@@ -250,31 +82,6 @@ class FakeTelegram:
             status = await self.deliver(self.webhook["url"], headers, json.dumps(self.updates[0]).encode())
             if 200 <= status <= 299:
                 self.updates.popleft()
-
-    def _message(self, chat: int, fields: Json) -> Json:
-        room = self.rooms[chat]
-        if room.about["type"] == "supergroup":
-            room.last_id += 1
-            number = room.last_id
-        else:  # these share one sequence
-            self._ids += 1
-            number = self._ids
-        self.clock += 1
-        if "message_thread_id" in fields:
-            fields["is_topic_message"] = fields["message_thread_id"] in room.topics
-        message = {"message_id": number, "date": self.clock, "chat": room.about, **fields}
-        room.said[number] = message
-        return message
-
-    def _visible(self, message: Json) -> bool:
-        """Privacy mode: in a group the bot sees what is meant for it."""
-        if self.sees_all or message["chat"]["type"] == "private":
-            return True
-        name, text = f"@{self.me['username']}".lower(), message.get("text", "").lower()
-        answered = message.get("reply_to_message", {}).get("from", {}).get("id") == self.me["id"]
-        return answered or name in text or text.startswith("/")
-
-    # The server.
 
     async def _asgi(
         self, scope: Json, receive: Callable[[], Awaitable[Any]], send: Callable[[Json], Awaitable[None]]
@@ -288,7 +95,7 @@ class FakeTelegram:
             answering = self._answer(scope["path"], headers.get("content-type", ""), body)
             status, answer = await unless_gone(answering, receive)
         except Broken as broken:
-            status, answer = int(broken.args[0]), b"<html>Bad Gateway</html>"
+            status, answer = int(broken.args[0]), b"<html>Sorry</html>"
         if status == 0:  # less than announced: the server closes the connection
             await send(
                 {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"99")]}
@@ -320,7 +127,7 @@ class FakeTelegram:
     def _authorise(self, path: str) -> str:
         """The method; Telegram has the same 404 for what is no token and for what is no method."""
         found = re.fullmatch(r"/bot(\d+:[\w-]{20,})/(\w+)", path)
-        names = {name.lower(): name for name in _METHODS.keys() - self.missing}
+        names = {name.lower(): name for name in METHODS.keys() - self.missing}
         if not found:
             raise Refusal(404, "Not Found")
         if found[1] != self.token:
@@ -333,7 +140,7 @@ class FakeTelegram:
         fault = self.faults[method].popleft() if self.faults[method] else None
         if isinstance(fault, int):
             raise Refusal(429, f"Too Many Requests: retry after {fault}", retry_after=fault)
-        if fault in ("500", "502", "not json", "hang up"):
+        if fault is not None and fault != "lose the answer":
             raise Broken({"hang up": "0", "not json": "200"}.get(fault, fault))
         if method in self.held:
             await self._notify()
@@ -394,9 +201,9 @@ class FakeTelegram:
     def _allow(self, fields: Json) -> None:
         if "allowed_updates" in fields:
             wanted = fields["allowed_updates"]
-            if not set(wanted) <= _TYPES:
+            if not set(wanted) <= TYPES:
                 raise Refusal(400, "Bad Request: can't parse allowed updates")
-            self._allowed = set(wanted) or set(_DEFAULT)
+            self._allowed = set(wanted) or set(DEFAULT)
 
     def _set_webhook(self, fields: Json) -> bool:
         if fields["url"] and not fields["url"].startswith("https://"):
@@ -463,7 +270,7 @@ class FakeTelegram:
 
     def _send_chat_action(self, fields: Json) -> bool:
         self._room(fields)
-        if fields["action"] not in _ACTIONS:
+        if fields["action"] not in ACTIONS:
             raise Refusal(400, "Bad Request: wrong parameter action in request")
         return True
 
@@ -525,79 +332,3 @@ async def unless_gone(
         return await task
     except asyncio.CancelledError:
         raise Broken("0") from None
-
-
-def utf16(text: str) -> int:
-    """UTF-16 code units, by which Telegram counts."""
-    return len(text.encode("utf-16-le")) // 2
-
-
-def check_text(fields: Json) -> str:
-    """The text as it will stand."""
-    text = str(fields["text"]).strip()
-    if not text:
-        raise Refusal(400, "Bad Request: message text is empty")
-    if utf16(text) > _MAX_TEXT:
-        raise Refusal(400, "Bad Request: message is too long")
-    mode = fields.get("parse_mode", "")
-    if mode.lower() not in ("", "markdown", "markdownv2", "html"):
-        raise Refusal(400, "Bad Request: unsupported parse_mode")
-    if mode.lower() == "markdownv2" and (found := re.search(r"(?<!\\)[#+\-=|{}.!]", text)):
-        raise Refusal(400, f"Bad Request: can't parse entities: Character '{found[0]}' is reserved and must be "
-                           "escaped with the preceding '\\'")  # fmt: skip
-    return text
-
-
-def check_buttons(markup: Json | None) -> None:
-    """Inline keyboards with data that Telegram takes."""
-    for row in (markup or {}).get("inline_keyboard", []):
-        for button in row:
-            if not button.get("text"):
-                raise Refusal(
-                    400, "Bad Request: can't parse inline keyboard button: Text buttons are unallowed"
-                )
-            if not 1 <= len(button.get("callback_data", "").encode()) <= 64:
-                raise Refusal(400, "Bad Request: BUTTON_DATA_INVALID")
-
-
-def find_entities(text: str) -> list[Json]:
-    """Commands and mentions."""
-    found = []
-    for match in re.finditer(r"(?<![\w/@])(/[A-Za-z0-9_]{1,64}(?:@\w{3,32})?|@[A-Za-z0-9_]{3,32})", text):
-        kind = "bot_command" if match[0].startswith("/") else "mention"
-        found.append({"type": kind, "offset": utf16(text[: match.start()]), "length": utf16(match[0])})
-    return found
-
-
-def read_fields(method: str, kind: str, body: bytes) -> Json:
-    """The parameters in their types, from any of the three forms that the Bot API takes."""
-    known, needed = _METHODS[method]
-    fields = {name: read_value(method, name, value, known) for name, value in raw_fields(kind, body).items()}
-    for name in needed - fields.keys():
-        raise Refusal(400, f"Bad Request: parameter {name} is required")
-    return fields
-
-
-def raw_fields(kind: str, body: bytes) -> Json:
-    if kind.startswith("application/json"):
-        return {name: value for name, value in json.loads(body or b"{}").items() if value is not None}
-    if kind.startswith("multipart/form-data"):
-        parts = message_from_bytes(b"Content-Type: " + kind.encode() + b"\r\n\r\n" + body).get_payload()
-        assert isinstance(parts, list)
-        return {str(part.get_param("name", header="content-disposition")): part.get_payload(decode=True).decode()
-                for part in parts}  # fmt: skip
-    return dict(parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=bool(body)))
-
-
-def read_value(method: str, name: str, value: Any, known: Mapping[str, type]) -> Any:
-    """A value of the type that the method wants; all but texts may come as JSON in a text."""
-    if name not in known:
-        raise Refusal(400, f"Bad Request: {method} has no parameter {name}")
-    if known[name] is not str and isinstance(value, str):
-        try:
-            value = json.loads(value.lower() if known[name] is bool else value)
-        except ValueError:
-            raise Refusal(400, f"Bad Request: can't parse {name}") from None
-    if not isinstance(value, known[name]) or (known[name] is int and isinstance(value, bool)):
-        raise Refusal(400, f"Bad Request: {name} has the wrong type")
-    return value
