@@ -28,8 +28,9 @@ from fakes.telegram_rules import (
     read_fields,
 )
 
-# Seconds of flood control; a page of some server in between; the connection is closed before, or after, it is done.
-Fault = int | Literal["403", "404", "500", "502", "hang up", "lose the answer", "not json"]
+# Seconds of flood control; the person has blocked the bot, for now; a page of some server in between; the connection
+# is closed before, or after, it is done.
+Fault = int | Literal["blocked", "403", "404", "500", "502", "hang up", "lose the answer", "not json"]
 
 
 class Broken(Exception):
@@ -54,7 +55,9 @@ class FakeTelegram(Chats):
 
     @asynccontextmanager
     async def running(self, port: int = 0) -> AsyncIterator[FakeTelegram]:
-        with socket.socket() as listening:
+        with socket.socket(
+            socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP
+        ) as listening:  # without delays
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind(("127.0.0.1", port))
             self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -140,6 +143,8 @@ class FakeTelegram(Chats):
         fault = self.faults[method].popleft() if self.faults[method] else None
         if isinstance(fault, int):
             raise Refusal(429, f"Too Many Requests: retry after {fault}", retry_after=fault)
+        if fault == "blocked":
+            raise Refusal(403, "Forbidden: bot was blocked by the user")
         if fault is not None and fault != "lose the answer":
             raise Broken({"hang up": "0", "not json": "200"}.get(fault, fault))
         if method in self.held:
