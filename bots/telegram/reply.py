@@ -42,7 +42,12 @@ class Way(Reply):
     async def typing(self, on: bool) -> None:
         """See Reply."""
         if on and not self._visible and self._clock() >= self._quiet_until:
-            await self._bot.send_chat_action(self._chat, ChatAction.TYPING, message_thread_id=self._thread)
+            try:
+                await self._bot.send_chat_action(
+                    self._chat, ChatAction.TYPING, message_thread_id=self._thread
+                )
+            except Flood as error:
+                self._quiet_until = self._clock() + error.after
 
     async def preview(self, text_so_far: str) -> None:
         """See Reply. Whoever cancels this does not cancel what is on its way: `send` waits for it."""

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from telegram_rig import Rig, rigged
 
-from chatgpt2.adapter import Blocked, Reply, RetryLater
+from chatgpt2.adapter import Blocked, Inbound, Reply, RetryLater
 from chatgpt2.errors import AdapterError, Rejected
 
 XIAOMING, GROUP, FORUM = 7, -1001, -1002
@@ -76,10 +77,8 @@ async def test_a_draft_that_is_refused_is_followed_by_edits() -> None:
         assert rig.fake.said(GROUP) == ["今天"]
 
 
-def replace_private(inbound: Any) -> Any:
+def replace_private(inbound: Inbound) -> Inbound:
     """As if Telegram called a group private."""
-    from dataclasses import replace
-
     return replace(inbound, reply_to={**inbound.reply_to, "private": True})
 
 
@@ -190,6 +189,18 @@ async def test_flood_control_of_a_preview_ends_previews_and_not_the_answer() -> 
         assert rig.fake.drafts[XIAOMING]["text"] == "今天天"
         await say(reply, "今天天气真好。")
         assert rig.fake.said(XIAOMING) == ["今天天气真好。"]
+
+
+async def test_flood_control_of_typing_ends_typing_for_a_while() -> None:
+    async with rigged() as rig:
+        reply = await asked(rig)
+        rig.fake.faults["sendChatAction"].append(30)
+        for _ in range(3):
+            await reply.typing(True)
+        assert counted(rig, "sendChatAction") == 1
+        rig.now += 31
+        await reply.typing(True)
+        assert counted(rig, "sendChatAction") == 2
 
 
 @pytest.mark.parametrize("chat", [XIAOMING, GROUP])
