@@ -147,7 +147,7 @@ class Telegram(Adapter):
         message = update.message
         if message and message.migrate_to_chat_id:
             await self._telegram.move(message.chat_id, message.migrate_to_chat_id)
-        inbound = read_update(update, self._bot.bot)
+        inbound = self._read(update)
         if inbound and (self._settings.answer_edits or not update.edited_message):
             assert self._inbox is not None, "start comes before run and routes"
             await self._inbox.submit(
@@ -155,6 +155,13 @@ class Telegram(Adapter):
             )
         if update.callback_query:
             self._be_polite(self._thank(update.callback_query, known=inbound is not None))
+
+    def _read(self, update: Update) -> Inbound | None:
+        try:
+            return read_update(update, self._bot.bot)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:  # or it would come for ever
+            self._services.log.warning("update %s is passed over: %r", update.update_id, error)
+            return None
 
     def _be_polite(self, words: Coroutine[Any, Any, None]) -> None:
         """Do something that nothing waits for."""

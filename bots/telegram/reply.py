@@ -7,7 +7,7 @@ from math import inf
 
 from telegram import InlineKeyboardButton, InlineKeyboardMarkup, ReplyParameters
 from telegram.constants import ChatAction
-from telegram.error import BadRequest, ChatMigrated, Forbidden, InvalidToken, TelegramError
+from telegram.error import BadRequest, ChatMigrated, Forbidden, InvalidToken
 
 from chatgpt2.adapter import Inbound, Reply
 from chatgpt2.bots.telegram.account import Account, sending
@@ -34,6 +34,7 @@ class Way(Reply):
         self._drafts = self._private
         self._key = f"shown:{inbound.message_id}"
         self._shown: int | None = None
+        self._noted = False  # in the state, what is shown
         self._visible = False
         self._showing: asyncio.Task[None] | None = None
         self._not_before = self._clock() + _FIRST_PAUSE
@@ -72,13 +73,13 @@ class Way(Reply):
     async def close(self) -> None:
         """See Reply."""
         await self._settle()
-        if self._shown is not None:
+        if self._noted:
             await self._state.set(self._account.key(self._key), None)
 
     async def _settle(self) -> None:
         """Wait for what is being shown; an edit that came later would take the final text's place."""
         if self._showing is not None:
-            await asyncio.shield(self._showing)
+            await asyncio.wait({self._showing})
 
     async def _show(self, text: str) -> None:
         try:
@@ -90,8 +91,8 @@ class Way(Reply):
             self._quiet_until = self._clock() + error.after
         except (Forbidden, ChatMigrated):
             self._quiet_until = inf
-        except TelegramError as error:
-            self._account.services.log.info("a preview was not shown: %s", error)
+        except Exception as error:  # whatever it is, the answer will say all of it
+            self._account.services.log.info("a preview was not shown: %r", error)
 
     async def _draft(self, text: str) -> None:
         try:
@@ -116,6 +117,7 @@ class Way(Reply):
         self._shown = await self._post(text, 0, None)
         self._visible = True
         # Whoever goes on after a crash must find the message, or the person would see the answer twice.
+        self._noted = True
         await self._state.set(self._account.key(self._key), [self._chat, self._shown])
 
     async def _deliver(self, chunk: str, index: int, buttons: InlineKeyboardMarkup | None) -> int:
@@ -129,6 +131,7 @@ class Way(Reply):
     async def _find_shown(self) -> int | None:
         """The message that shows the answer so far, maybe since before a crash."""
         if self._shown is None and (found := await self._state.get(self._account.key(self._key))):
+            self._noted = True
             self._chat, self._shown = found
         return self._shown
 

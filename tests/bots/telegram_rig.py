@@ -59,9 +59,10 @@ class Kept(State):
         return json.loads(self.values.get(key, "null"))
 
     async def set(self, key: str, value: Any) -> None:
-        self.values[key] = json.dumps(value)
         if value is None:
-            del self.values[key]
+            self.values.pop(key, None)
+        else:
+            self.values[key] = json.dumps(value)
 
     async def all(self, prefix: str = "") -> Mapping[str, Any]:
         return {key: json.loads(value) for key, value in self.values.items() if key.startswith(prefix)}

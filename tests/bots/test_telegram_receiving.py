@@ -90,9 +90,11 @@ async def test_an_update_that_the_library_cannot_read_holds_nothing_up(
         rig.fake.person(XIAOMING)
         async with rig.polling():
             rig.fake.push("message", {"message_id": "?", "date": "tomorrow", "chat": 3})
+            rig.fake.push("stopped_message_generation", {"chat": "?"})
             rig.fake.say(XIAOMING, "你好")
             assert (await rig.box.first(1))[0].text == "你好"
         assert "cannot be read and is passed over" in caplog.text
+        assert "is passed over: TypeError" in caplog.text
 
 
 def mention(offset: int, length: int, user: dict[str, Any]) -> list[dict[str, Any]]:

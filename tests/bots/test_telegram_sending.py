@@ -8,7 +8,7 @@ import pytest
 from telegram_rig import Rig, rigged
 
 from chatgpt2.adapter import Blocked, Inbound, Reply, RetryLater
-from chatgpt2.errors import AdapterError, Rejected
+from chatgpt2.errors import AdapterError, Rejected, StoreError
 
 XIAOMING, GROUP, FORUM = 7, -1001, -1002
 
@@ -118,6 +118,7 @@ async def test_when_the_message_shown_was_deleted_the_answer_is_a_new_one() -> N
         await reply.preview("从前")
         del rig.fake.rooms[FORUM].said[rig.fake.own(FORUM)[0]["message_id"]]
         await say(reply, "从前有座山。")
+        assert not [key for key in rig.kept.values if "shown" in key]
         assert [(each["text"], each["message_thread_id"]) for each in rig.fake.own(FORUM)] == [
             ("从前有座山。", 5)
         ]
@@ -143,6 +144,22 @@ async def test_after_a_crash_the_message_that_was_shown_becomes_the_answer() -> 
         # It ended once more, before anybody knew that the chunk had been sent.
         third = (await rig.started()).open_reply(inbound)
         assert await say(third, "从前有座山。") == [sent]
+        assert rig.fake.said(GROUP) == ["从前有座山。"]
+
+
+async def test_a_preview_that_cannot_be_noted_does_not_hold_up_the_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def broken(key: str, value: Any) -> None:
+        raise StoreError("the database is gone")
+
+    async with rigged() as rig:
+        reply = await asked(rig, GROUP)
+        rig.now += 2
+        monkeypatch.setattr(rig.kept, "set", broken)
+        await reply.preview("从前")
+        monkeypatch.undo()
+        await say(reply, "从前有座山。")
         assert rig.fake.said(GROUP) == ["从前有座山。"]
 
 
