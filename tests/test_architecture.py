@@ -53,7 +53,7 @@ DOORS = {
     "alembic": {"store", "migrations"},
     "click": {"cli"},
     "fastapi": {"server"},
-    "httpx": {"adapter", "engine", "gateway", "testing"},
+    "httpx": {"adapter", "bots", "engine", "gateway", "testing"},
     "huggingface_hub": {"checkpoint"},
     "matplotlib": {"training"},
     "numpy": {
@@ -83,6 +83,7 @@ DOORS = {
     "segno": {"cli"},
     "sqlalchemy": {"store", "migrations"},
     "starlette": {"server"},
+    "telegram": {"bots"},
     "tokenizers": {"wordpiece"},
     "torch": {"device", "checkpoint", "batches", "engine", "loading", "training", "cli"},
     "transformers": {"codec", "checkpoint", "engine", "training", "cli"},
