@@ -50,8 +50,10 @@ DOORS = {
     "ahocorasick": {"chat"},
     "alembic": {"store", "migrations"},
     "click": {"cli"},
+    "cryptography": {"bots"},
+    "defusedxml": {"bots"},
     "fastapi": {"server"},
-    "httpx": {"adapter", "engine"},
+    "httpx": {"adapter", "bots", "engine"},
     "huggingface_hub": {"checkpoint"},
     "matplotlib": {"training"},
     "numpy": {
