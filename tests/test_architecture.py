@@ -86,6 +86,7 @@ DOORS = {
     "torch": {"device", "checkpoint", "batches", "engine", "loading", "training", "cli"},
     "transformers": {"codec", "checkpoint", "engine", "training", "cli"},
     "uvicorn": {"server"},
+    "websockets": {"bots"},
 }
 
 LONGEST_FILE, LONGEST_FUNCTION = 300, 40

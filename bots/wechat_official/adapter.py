@@ -27,7 +27,7 @@ from chatgpt2.adapter import (
 )
 from chatgpt2.bots.tencent.api import Api, ApiError
 from chatgpt2.bots.tencent.envelope import LARGEST_BODY, Envelope, Forged, is_signed, read_xml, write_xml
-from chatgpt2.bots.wechat_official.events import inbound_of
+from chatgpt2.bots.tencent.events import inbound_of
 from chatgpt2.bots.wechat_official.passive import LONGEST, Desk
 
 _SPOKEN_TO = 48 * 3600.0  # seconds after a person's message in which customer service may write, 5 messages

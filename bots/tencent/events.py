@@ -1,4 +1,4 @@
-"""What WeChat tells of, as what a person did."""
+"""What the XML callbacks of an Official Account or a WeCom application tell of, as what a person did."""
 
 from __future__ import annotations
 
