@@ -65,7 +65,8 @@ class Ilink:
 
 def _answered(path: str, response: httpx.Response) -> dict[str, Any]:
     if response.status_code == 429:
-        raise RetryLater(_TOO_MANY_PAUSE)
+        after = response.headers.get("Retry-After", "")
+        raise RetryLater(float(after) if after.isdecimal() else _TOO_MANY_PAUSE)
     try:
         answer = response.json() if response.status_code == 200 else None
     except ValueError:

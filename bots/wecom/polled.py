@@ -242,5 +242,7 @@ class _Stream(Reply):
             answer = await self._services.http.post(url, json=body, timeout=10)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise RetryLater(5, f"WeCom cannot be reached: {error}") from None
+        if answer.status_code == 429:
+            raise RetryLater(1)
         if answer.status_code != 200 or answer.json().get("errcode"):
             raise WindowClosed("WeCom does not take this answer any more")

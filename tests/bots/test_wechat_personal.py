@@ -146,7 +146,7 @@ async def test_answers_go_with_the_newest_context_also_after_a_restart() -> None
         await inbox.count(2)
     async with running(ilink, inbox, state) as (bot, _):
         await say(bot, inbox.got[0], "在")
-        assert ilink.seen[OWNER] == ["在"]
+        assert ilink.seen[OWNER] == ["在"] and ilink.contexts == [f"context-{OWNER}-2"]
 
 
 async def test_without_a_context_nothing_is_sent() -> None:

@@ -40,7 +40,9 @@ class FakeIlink:
         self.ahead = 0.0
         self.url = ""
         self._messages: list[dict[str, Any]] = []
-        self._contexts: dict[str, tuple[str, float, int]] = {}
+        self.contexts: list[str] = []  # that messages were sent with
+        self._contexts: dict[str, tuple[float, int]] = {}
+        self._given: set[str] = set()
         self._sent: dict[str, str] = {}
         self._news = asyncio.Event()
         paths = ("getupdates", "sendmessage", "getconfig", "sendtyping", "msg/notifystart", "msg/notifystop")
@@ -56,7 +58,8 @@ class FakeIlink:
         self, text: str, message_id: int, person: str = OWNER, *, numbered: bool = True, **changed: Any
     ) -> None:
         """The owner writes, or what he wrote is delivered again."""
-        context, _, _ = self._contexts[person] = (f"context-{person}-{message_id}", self._now(), 0)
+        context, self._contexts[person] = f"context-{person}-{message_id}", (self._now(), 0)
+        self._given.add(context)
         message = {
             "seq": message_id,
             "message_id": message_id if numbered else 0,
@@ -103,7 +106,8 @@ class FakeIlink:
         assert body.pop("base_info").keys() == {"channel_version", "bot_agent"}
         if self.faults[path]:
             code = self.faults[path].popleft()
-            return Response(status_code=code) if code >= 400 else JSONResponse({"ret": code})
+            headers = {"Retry-After": "0"} if code == 429 else {}
+            return Response(status_code=code, headers=headers) if code >= 400 else JSONResponse({"ret": code})
         if request.headers["authorization"] != f"Bearer {self.token}":
             return JSONResponse({"errcode": -14, "errmsg": "session timeout"})
         match path:
@@ -118,6 +122,8 @@ class FakeIlink:
                 assert body["typing_ticket"] == f"ticket-{body['ilink_user_id']}"
                 assert body["status"] in (1, 2)
                 self.typing.append(body["status"])
+            case "msg/notifystop":
+                self._news.set()  # who is waiting need not any more
         return JSONResponse({"ret": 0})
 
     def _check_headers(self, request: Request, *, known: bool) -> None:
@@ -151,14 +157,16 @@ class FakeIlink:
         (item,) = message["item_list"]
         assert item.keys() == {"type", "text_item"} and 0 < len(item["text_item"]["text"]) <= 4000
         person = message["to_user_id"]
-        context, since, sent = self._contexts.get(person, ("", 0.0, 0))
+        since, sent = self._contexts.get(person, (0.0, 0))
         if message["client_id"] in self._sent:
             return {"ret": 0, "message_id": self._sent[message["client_id"]]}
-        if message.get("context_token") != context:
+        context = message.get("context_token")
+        if context not in self._given or not context.startswith(f"context-{person}-"):
             return {"ret": 0}  # and nobody sees it
+        self.contexts.append(context)
         if sent >= _SENDS or self._now() - since > _WINDOW:
             return {"ret": -2}
-        self._contexts[person] = (context, since, sent + 1)
+        self._contexts[person] = (since, sent + 1)
         self.seen[person].append(item["text_item"]["text"])
         self._sent[message["client_id"]] = str((1 << 63) + len(self._sent))
         return {"ret": 0, "message_id": self._sent[message["client_id"]]}

@@ -75,7 +75,8 @@ class FakeWeChat:
 
     async def say(self, door: Door, text: str, message_id: int, person: str = "oPerson") -> None:
         """Somebody writes."""
-        self._spoke[person], self._budget[person] = self._now(), 0
+        self._spoke[person] = self._now()
+        self._budget[person] += 0 if self.deliveries[str(message_id)] else _MESSAGES
         await self.deliver(door, self.message(person, MsgType="text", Content=text, MsgId=message_id))
 
     def message(self, person: str, **fields: Any) -> dict[str, Any]:
@@ -155,7 +156,7 @@ class FakeWeChat:
         content = asked["text"]["content"] if b"\\u" not in raw else raw.decode()
         if asked["msgtype"] != "text" or len(content.encode()) > 2047:
             return _error(45002, "content size out of limit")
-        self._budget[person] += 1
+        self._budget[person] -= 1
         self.seen[person].append(content)
         return _error(0, "ok")
 
@@ -168,7 +169,7 @@ class FakeWeChat:
             return 48001
         if self._now() - self._spoke.get(person, 0) > _WINDOW:
             return 45015
-        return 45047 if self._budget[person] >= _MESSAGES else 0
+        return 0 if self._budget[person] > 0 else 45047
 
     async def _typing(self, request: HttpRequest) -> JSONResponse:
         asked = json.loads(await request.body())

@@ -8,9 +8,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter, defaultdict, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import xmltodict
+from fakes.loopback import serving
 from fakes.wechat import Door
 from starlette.applications import Starlette
 from starlette.requests import Request as HttpRequest
@@ -114,11 +117,30 @@ class FakeBotPlatform:
         self.frames: dict[str, list[str]] = defaultdict(list)
         self.marks: list[str] = []
         self.eager, self.pause = True, 0.05
+        self.refusals: deque[int] = deque()  # HTTP statuses of the next calls of a response_url
         self.responded: list[str] = []
-        self.asking: list[asyncio.Task[None]] = []
+        self._asking: dict[str, str] = {}  # streams that have not ended, and their chats
+        self._door: Door | None = None
         self.url = ""
         self.app = Starlette(routes=[Route("/response/{code}", self._response, methods=["POST"])])
         self._crypto = PrpCrypto(WeChatCrypto(TOKEN, AES_KEY, "").key)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[FakeBotPlatform]:
+        """The people look on."""
+        async with serving(self.app) as self.url:
+            task = asyncio.create_task(self._ask_all())
+            try:
+                yield self
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    async def rest(self) -> None:
+        """Wait until all streams have ended."""
+        async with asyncio.timeout(30):
+            while self._asking:
+                await asyncio.sleep(0.01)
 
     async def say(
         self, door: Door, text: str, message_id: int, member: str = "ZhangSan", chat: str = ""
@@ -134,21 +156,25 @@ class FakeBotPlatform:
         where = {"chattype": "group", "chatid": chat} if chat else {"chattype": "single"}
         whole = {"msgid": str(message_id), "aibotid": BOT, "from": {"userid": member}, **where, **body}
         if body["msgtype"] != "event":
-            whole["response_url"] = f"{self.url}/response/{message_id}"
+            whole["response_url"] = f"{self.url}/response/{message_id}?chat={chat or member}"
         answer = await self.call(door, whole)
         if answer is not None:
             stream = self._stream(answer)
             self.marks.append(stream["feedback"]["id"])
-            if self.eager:
-                self.asking.append(asyncio.create_task(self._ask(door, stream["id"], chat or member)))
+            self._door = door
+            if self.eager and stream["id"] not in self.frames:
+                self.frames[stream["id"]] = []
+                self._asking[stream["id"]] = chat or member
         return answer
 
     async def call(self, door: Door, body: dict[str, Any]) -> dict[str, Any] | None:
         """One callback, sealed, and its answer, opened."""
         answer = await door(self.sealed(body))
         assert answer.status == 200, answer
-        if not answer.body:
-            return None
+        return self.opened(answer) if answer.body else None
+
+    def opened(self, answer: Response) -> dict[str, Any]:
+        """What the bot sealed."""
         outer = json.loads(answer.body)
         assert outer.keys() == {"encrypt", "msgsignature", "timestamp", "nonce"}
         assert isinstance(outer["timestamp"], int)
@@ -166,17 +192,24 @@ class FakeBotPlatform:
         }
         return Request(query, {}, json.dumps({"encrypt": sealed}).encode())
 
-    async def _ask(self, door: Door, name: str, chat: str) -> None:
+    async def _ask_all(self) -> None:
         while True:
             await asyncio.sleep(self.pause)
-            answer = await self.call(door, {"msgtype": "stream", "aibotid": BOT, "stream": {"id": name}})
-            assert answer is not None
-            stream = self._stream(answer)
-            self.frames[name].append(stream["content"])
-            if stream["finish"]:
-                # What was broken off is no answer.
-                self.seen[chat] += [] if stream["content"].endswith("…") else [stream["content"]]
-                return
+            for name, chat in list(self._asking.items()):
+                await self._ask(name, chat)
+
+    async def _ask(self, name: str, chat: str) -> None:
+        assert self._door is not None
+        asked = {"msgtype": "stream", "aibotid": BOT, "stream": {"id": name}}
+        answer = await self._door(self.sealed(asked))
+        if answer.status != 200:  # the bot is not there now
+            return
+        stream = self._stream(self.opened(answer))
+        self.frames[name].append(stream["content"])
+        if stream["finish"]:
+            # What was broken off is no answer.
+            self.seen[chat] += [] if stream["content"].endswith("…") else [stream["content"]]
+            del self._asking[name]
 
     def _stream(self, answer: dict[str, Any]) -> dict[str, Any]:
         assert answer["msgtype"] == "stream"
@@ -186,12 +219,14 @@ class FakeBotPlatform:
 
     async def _response(self, request: HttpRequest) -> JSONResponse:
         code = request.path_params["code"]
+        if self.refusals:
+            return JSONResponse({}, self.refusals.popleft())
         if code in self.responded:
             return _error(60140)
         self.responded.append(code)
         body = await request.json()
         assert body["msgtype"] == "markdown"
-        self.seen["response"].append(body["markdown"]["content"])
+        self.seen[request.query_params["chat"]].append(body["markdown"]["content"])
         return _error(0)
 
 
