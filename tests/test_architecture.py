@@ -52,6 +52,8 @@ DOORS = {
     "ahocorasick": {"chat"},
     "alembic": {"store", "migrations"},
     "click": {"cli"},
+    "cryptography": {"bots"},
+    "defusedxml": {"bots"},
     "fastapi": {"server"},
     "httpx": {"adapter", "bots", "engine", "gateway", "testing"},
     "huggingface_hub": {"checkpoint"},
@@ -88,6 +90,7 @@ DOORS = {
     "torch": {"device", "checkpoint", "batches", "engine", "loading", "training", "cli"},
     "transformers": {"codec", "checkpoint", "engine", "training", "cli"},
     "uvicorn": {"server"},
+    "websockets": {"bots"},
 }
 
 LONGEST_FILE, LONGEST_FUNCTION = 300, 40
