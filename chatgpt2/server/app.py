@@ -121,9 +121,7 @@ def _add_routes(
         app.include_router(exchanging.routes(exchange, without_keys), **parts)
 
 
-def _add_health(
-    app: FastAPI, service: ChatService, store: SessionStore, gateway: Gateway | None
-) -> None:
+def _add_health(app: FastAPI, service: ChatService, store: SessionStore, gateway: Gateway | None) -> None:
     @app.get("/healthz", tags=["health"])
     async def healthz() -> dict[str, str]:
         """The process runs."""

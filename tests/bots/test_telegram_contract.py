@@ -28,7 +28,14 @@ class People(Platform):
         return build(self._settings, services)
 
     async def say(
-        self, text: str, message_id: int, *, chat: str = "1", group: bool = False, addressed: bool = True, call: Call
+        self,
+        text: str,
+        message_id: int,
+        *,
+        chat: str = "1",
+        group: bool = False,
+        addressed: bool = True,
+        call: Call,
     ) -> None:
         if message_id in self._said:
             self._fake.push("message", self._said[message_id])
