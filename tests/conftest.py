@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_models import save_dialogue_model, save_text_model
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # huggingface_hub reads it when it is imported
 
@@ -46,3 +47,15 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     report = yield
     _refuse_skip(report)
     return report
+
+
+@pytest.fixture(scope="session")
+def dialogue_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that knows four dialogues by heart. To be read, not written."""
+    return save_dialogue_model(tmp_path_factory.mktemp("models") / "talks")
+
+
+@pytest.fixture(scope="session")
+def text_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that knows three texts by heart, with a byte-level tokenizer. To be read, not written."""
+    return save_text_model(tmp_path_factory.mktemp("models") / "texts")
