@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tokenizers.decoders import DecodeStream
 
 from chatgpt2.dialogue import Dialogue, Turn
 from chatgpt2.errors import CheckpointError, ConfigError
 from chatgpt2.quiet import quiet_transformers
 from chatgpt2.vocabulary import NO_LIMIT
+from chatgpt2.wordpiece import Int32, Int64, offsets_of
 
 
 class TextCodec:
@@ -63,6 +66,12 @@ class TextCodec:
     def banned_ids(self) -> tuple[int, ...]:
         """Tokens that no text may hold: those that are not text, except the one that ends it."""
         return tuple(sorted(set(self.tokenizer.all_special_ids) - set(self.stop_ids)))
+
+    def encode_texts(self, texts: Sequence[str]) -> tuple[Int32, Int64]:
+        """ids [tokens] of all texts, and offsets [texts + 1] of each in them. No special tokens."""
+        rows = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+        offsets = offsets_of(np.fromiter(map(len, rows), np.int64, len(rows)))
+        return np.fromiter(chain.from_iterable(rows), np.int32, int(offsets[-1])), offsets
 
     def begin(self, text: str) -> list[int]:
         """The ids of a text to go on with, as transformers' pipeline makes them; of an empty one, its beginning."""

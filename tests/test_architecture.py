@@ -59,6 +59,7 @@ DOORS = {
         "vocabulary",
         "wordpiece",
         "codec",
+        "textcodec",
         "corpus",
         "tokens",
         "batches",

@@ -7,12 +7,13 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from chatgpt2.assessment.likelihood import Losses, losses
 from chatgpt2.assessment.replies import Prompt, choose_prompts, people_figures, reply_figures
 from chatgpt2.assessment.result import Data, Evaluation, Said, held_out_figures
-from chatgpt2.checkpoint import Checkpoint, load_checkpoint
+from chatgpt2.assessment.texts import text_losses
+from chatgpt2.checkpoint import AnyCheckpoint, Checkpoint, load_any
 from chatgpt2.codec import Codec, Learn
 from chatgpt2.corpus import corpus_files, read_corpus
 from chatgpt2.device import choose_device
@@ -31,12 +32,14 @@ _SHOWN = 6  # prompts with their replies that the card shows
 class Options:
     """How to evaluate.
 
-    replies   prompts to answer, 0: none
+    kind      dialogues, stream (running text) or auto: dialogues where the model's tokenizer knows them
+    replies   prompts to answer, 0: none; only of dialogues
     learn     which turns count: all, or the bot's only
     seed      chooses the prompts, draws the replies and the resamples
     sampling  settings of SamplingParams over those of the model's card
     """
 
+    kind: Literal["auto", "dialogues", "stream"] = "auto"
     replies: int = 200
     learn: Learn = "all"
     seed: int = 0
@@ -71,7 +74,7 @@ def evaluate(
     cache: Path | None = None,
     watcher: Watcher | None = None,
 ) -> Evaluation:
-    """How good `model` (a directory or hub name) is on the dialogues in `paths`.
+    """How good `model` (a directory or hub name) is on the dialogues or texts in `paths`.
 
     `cache` is where token files and converted models may be kept (None: for this call only). Raises CorpusError,
     CheckpointError, ConfigError or EngineError for whatever a user can put right.
@@ -80,24 +83,14 @@ def evaluate(
         with tempfile.TemporaryDirectory() as folder:
             return evaluate(model, paths, options, cache=Path(folder), watcher=watcher)
     options, watcher = options or Options(), watcher or Nobody()
-    device = _device(options.engine)
-    checkpoint = load_checkpoint(model, device)
-    tokens = _tokens(checkpoint, paths, options, cache, watcher)
-    found = losses(
-        checkpoint.model,
-        tokens,
-        checkpoint.codec.pad_id,
-        lambda done, total: watcher.step("loss", done, total),
-    )
-    evaluation = Evaluation(
-        model=str(model),
-        parameters=checkpoint.model.num_parameters(),
-        entries=len(checkpoint.codec.vocabulary),
-        data=_data(paths, tokens, found),
-        held_out=held_out_figures(found, options.seed),
-        settings={"learn": options.learn, "seed": options.seed},
-        losses=found,
-    )
+    found = load_any(model, _device(options.engine))
+    codec = found.codec
+    if options.kind == "stream" or (options.kind == "auto" and not isinstance(codec, Codec)):
+        return _of_text(found, model, paths, options, watcher)
+    if not isinstance(codec, Codec):
+        raise ConfigError(f"{model} goes on with texts and knows no dialogues: take --as stream")
+    checkpoint = Checkpoint(found.model, codec, found.card, found.path)
+    evaluation = _of_dialogues(checkpoint, model, paths, options, cache, watcher)
     if not options.replies:
         return evaluation
     prompts = choose_prompts(_dialogues(paths, options), options.replies, options.seed)
@@ -105,6 +98,50 @@ def evaluate(
         watcher.notice("nobody answers anybody in these dialogues: no replies to look at")
         return evaluation
     return _with_replies(evaluation, checkpoint, model, prompts, options, cache, watcher)
+
+
+def _of_dialogues(
+    checkpoint: Checkpoint,
+    model: str | Path,
+    paths: Sequence[str | Path],
+    options: Options,
+    cache: Path,
+    watcher: Watcher,
+) -> Evaluation:
+    tokens = _tokens(checkpoint, paths, options, cache, watcher)
+    pad = checkpoint.codec.pad_id
+    found = losses(checkpoint.model, tokens, pad, lambda done, total: watcher.step("loss", done, total))
+    data = _data(paths, "dialogues", found, tokens.counts.unknown / max(1, tokens.counts.tokens))
+    return _evaluation(checkpoint, model, data, found, {"learn": options.learn, "seed": options.seed})
+
+
+def _of_text(
+    checkpoint: AnyCheckpoint,
+    model: str | Path,
+    paths: Sequence[str | Path],
+    options: Options,
+    watcher: Watcher,
+) -> Evaluation:
+    def progress(done: int, total: int) -> None:
+        watcher.step("loss", done, total)
+
+    found, unknown = text_losses(checkpoint.model, checkpoint.codec, paths, progress)
+    data = _data(paths, "pieces of text", found, unknown / max(1, int(found.tokens.sum())))
+    return _evaluation(checkpoint, model, data, found, {"seed": options.seed})
+
+
+def _evaluation(
+    checkpoint: AnyCheckpoint, model: str | Path, data: Data, found: Losses, settings: dict[str, Any]
+) -> Evaluation:
+    return Evaluation(
+        model=str(model),
+        parameters=checkpoint.model.num_parameters(),
+        entries=len(checkpoint.codec.vocabulary),
+        data=data,
+        held_out=held_out_figures(found, settings["seed"]),
+        settings=settings,
+        losses=found,
+    )
 
 
 def _device(engine: EngineOptions) -> str:
@@ -133,10 +170,9 @@ def _tokens(
     )
 
 
-def _data(paths: Sequence[str | Path], tokens: TokenFile, found: Losses) -> Data:
-    unknown = tokens.counts.unknown / max(1, tokens.counts.tokens)
+def _data(paths: Sequence[str | Path], kind: str, found: Losses, unknown: float) -> Data:
     sizes = (len(found.keys), int(found.tokens.sum()), int(found.characters.sum()))
-    return Data(tuple(map(str, paths)), "dialogues", *sizes, round(unknown, 6))
+    return Data(tuple(map(str, paths)), kind, *sizes, round(unknown, 6))
 
 
 def _dialogues(paths: Sequence[str | Path], options: Options) -> Iterator[Dialogue]:

@@ -69,10 +69,16 @@ def example_losses(
     return nll, labels
 
 
-@torch.inference_mode()
 def _batch_losses(model: GPT2LMHeadModel, batch: Batch) -> tuple[Array, Array]:
     """nats [rows] and labels [rows]."""
     rows, width = batch.ids.shape
+    row = (batch.places // width).numpy()
+    return np.bincount(row, batch_nats(model, batch), rows), np.bincount(row, minlength=rows)
+
+
+@torch.inference_mode()
+def batch_nats(model: GPT2LMHeadModel, batch: Batch) -> npt.NDArray[np.float64]:
+    """[labels] nats of each label of the batch."""
     weight = model.lm_head.weight
     hidden = model.transformer(input_ids=batch.ids.to(weight.device), use_cache=False).last_hidden_state
     wanted = hidden.flatten(0, 1).index_select(0, batch.places.to(weight.device))  # [labels, d]
@@ -80,9 +86,8 @@ def _batch_losses(model: GPT2LMHeadModel, batch: Batch) -> tuple[Array, Array]:
     labels = batch.labels.to(weight.device)
     starts = range(0, len(labels), chunk)
     parts = [_nats(wanted[at : at + chunk], weight, labels[at : at + chunk]) for at in starts]
-    row = (batch.places // width).numpy()
-    nats = torch.cat(parts).double().cpu().numpy() if parts else np.zeros(0)
-    return np.bincount(row, nats, rows), np.bincount(row, minlength=rows)
+    nats: npt.NDArray[np.float64] = torch.cat(parts).double().cpu().numpy() if parts else np.zeros(0)
+    return nats
 
 
 def _nats(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:

@@ -24,6 +24,14 @@ _FILE = click.Path(path_type=Path)
 @click.argument("paths", metavar="PATH…", nargs=-1, required=True, type=_FILE)
 @click.option("--compare", metavar="OTHER", help="Evaluate this model too, side by side.")
 @click.option(
+    "--as",
+    "kind",
+    type=click.Choice(["auto", "dialogues", "stream"]),
+    default="auto",
+    show_default=True,
+    help="What PATH holds: dialogues, or running text; auto: what the model has learned.",
+)
+@click.option(
     "--replies",
     type=click.IntRange(min=0),
     default=200,
@@ -52,6 +60,7 @@ def evaluate(
     model: str,
     paths: tuple[Path, ...],
     compare: str | None,
+    kind: Any,
     replies: int,
     learn: Any,
     report: Path | None,
@@ -62,7 +71,7 @@ def evaluate(
     engine: EngineOptions,
     sampling: dict[str, Any],
 ) -> None:
-    """Measure MODEL on the dialogues in PATH…, which it must not have learned from.
+    """Measure MODEL on the dialogues or texts in PATH…, which it must not have learned from.
 
     Loss, perplexity per token and per character (only the last can be compared between vocabularies), and
     figures of its replies beside those of the people's, with 95 % intervals. The same --seed (0, unless given)
@@ -73,7 +82,7 @@ def evaluate(
     from chatgpt2.cli.progress import Meter
 
     seed = sampling.pop("seed", 0)
-    options = Options(replies, learn, seed, format, skip_bad, sampling, engine)
+    options = Options(kind, replies, learn, seed, format, skip_bad, sampling, engine)
     with Meter() as meter:
         found = [
             measure(name, paths, options, cache=data_folder(), watcher=meter)

@@ -128,7 +128,7 @@ def test_bad_input_is_one_clear_line(dialogue_model: Path, corpus: Path, tmp_pat
     with pytest.raises(CorpusError, match=r"nothing\.txt"):
         run(dialogue_model, tmp_path / "nothing.txt")
     (tmp_path / "empty.txt").write_text("", encoding="utf-8")
-    with pytest.raises(CorpusError, match=r"empty\.txt"):
+    with pytest.raises(CorpusError, match=r"empty\.txt: is empty"):
         run(dialogue_model, tmp_path / "empty.txt")
     with pytest.raises(ConfigError, match="needs the weights"):
         run(dialogue_model, corpus, "--engine-url", "http://127.0.0.1:9")
