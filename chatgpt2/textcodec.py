@@ -56,6 +56,11 @@ class TextCodec:
         """Write a directory that `load` and AutoTokenizer read."""
         self.tokenizer.save_pretrained(str(directory))
 
+    @property
+    def kind(self) -> str:
+        """Of tokenizer: bpe, unigram …"""
+        return type(self.tokenizer.backend_tokenizer.model).__name__.lower()
+
     @cached_property
     def vocabulary(self) -> list[str]:
         """What each id stands for, as the tokenizer writes it."""

@@ -61,7 +61,9 @@ def split(directory: str, part: str, out: Path, force: bool) -> None:
     from chatgpt2.surgery import split as cut
 
     done = cut(directory, part, out, force=force)
-    click.echo(f"{out}: {done.tensors} tensors, {done.parameters / 1e6:.1f} M parameters.")
+    click.echo(
+        f"{out}: {done.tensors} tensor{'s'[: done.tensors != 1]}, {done.parameters / 1e6:.1f} M parameters."
+    )
     if done.tied:
         click.echo(
             "lm_head.weight and transformer.wte.weight are one matrix in this model (tied); the file has a copy."
@@ -183,7 +185,7 @@ def _tokenizer(found: AnyCheckpoint) -> str:
     spare = found.model.config.vocab_size - len(codec.vocabulary)
     ends = " ".join(codec.vocabulary[number] for number in codec.stop_ids)
     rows = f", {spare:,} rows of the embedding belong to none" if spare else ""
-    return f"{type(codec).__name__}, window {codec.window:,}, a text ends with {ends or 'nothing'}{rows}"
+    return f"{codec.kind}, window {codec.window:,}, a text ends with {ends or 'nothing'}{rows}"
 
 
 def _show_parts(made: Description) -> None:
@@ -198,7 +200,9 @@ def _show_parts(made: Description) -> None:
     console = Console(highlight=False)
     (console if console.is_terminal else Console(highlight=False, width=200)).print("", table, "")
     serve = ", ".join(f"{way} {size / 2**20:,.0f} MB" for way, size in made.serve.items())
-    click.echo(f"{'to train':>16}  about {made.train / 2**20:,.0f} MB, in steps of 1,024 tokens")
+    click.echo(
+        f"{'to train':>16}  about {made.train / 2**20:,.0f} MB beside the program, in steps of 1,024 tokens"
+    )
     click.echo(f"{'to serve':>16}  about {serve}, with one full window")
 
 

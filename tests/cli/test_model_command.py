@@ -116,7 +116,7 @@ def test_show_prints_the_tree_as_torch_does(base: Path) -> None:
 
 def test_show_knows_models_of_texts(text_model: Path) -> None:
     facts = json.loads(run("show", text_model, "--json").stdout)
-    assert "a text ends with <|endoftext|>" in facts["tokenizer"]
+    assert facts["tokenizer"] == "bpe, window 64, a text ends with <|endoftext|>"
 
 
 def test_a_model_comes_apart_and_together(base: Path, tmp_path: Path) -> None:
