@@ -11,12 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 import torch
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
+from typing_extensions import TypeVar
 
 from chatgpt2.card import CARD
 from chatgpt2.card import Card as Card
@@ -34,11 +35,11 @@ _UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, Safetenso
 
 
 AnyCodec = Codec | TextCodec
-C = TypeVar("C", bound=AnyCodec, covariant=True)
+C = TypeVar("C", bound=AnyCodec, default=Codec, covariant=True)
 
 
 @dataclass(frozen=True)
-class Loaded(Generic[C]):
+class Checkpoint(Generic[C]):
     """A model, its codec and its card, loaded from `path` (None: made here)."""
 
     model: GPT2LMHeadModel
@@ -58,8 +59,7 @@ class Loaded(Generic[C]):
         return self.path.name if self.path else "unsaved"
 
 
-Checkpoint = Loaded[Codec]
-AnyCheckpoint = Loaded[AnyCodec]
+AnyCheckpoint = Checkpoint[AnyCodec]
 
 
 def create_model(size: str, codec: Codec, *, dropout: float = 0.0, seed: int = 0) -> GPT2LMHeadModel:
@@ -130,7 +130,7 @@ def _any_codec(directory: Path) -> AnyCodec:
         return TextCodec.load(directory)
 
 
-def _load(directory: Path, device: str, read: Callable[[Path], C]) -> Loaded[C]:
+def _load(directory: Path, device: str, read: Callable[[Path], C]) -> Checkpoint[C]:
     card = Card.read(directory)
     model = _load_weights(directory)
     codec = read(directory)
@@ -142,7 +142,7 @@ def _load(directory: Path, device: str, read: Callable[[Path], C]) -> Loaded[C]:
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"--device {device} cannot be used here: {str(error).splitlines()[0]}") from error
     card = card or Card(vocabulary_hash=vocabulary_hash(codec.vocabulary), window=codec.window)
-    return Loaded(model, codec, card, directory)
+    return Checkpoint(model, codec, card, directory)
 
 
 def locate(name: str | Path) -> Path:

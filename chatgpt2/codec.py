@@ -82,8 +82,6 @@ class Codec:
     lowercase  None: when the vocabulary has no upper-case Latin letter
     """
 
-    kind = "bert"  # of tokenizer
-
     def __init__(self, vocabulary: Sequence[str], window: int = 512, lowercase: bool | None = None) -> None:
         if window < SMALLEST_WINDOW:
             raise ConfigError(f"a window of {window} tokens is too small: the least is {SMALLEST_WINDOW}")

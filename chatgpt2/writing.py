@@ -20,7 +20,7 @@ from chatgpt2.errors import ConfigError
 from chatgpt2.generating import Piece, Stops
 from chatgpt2.generating import generate as pieces
 from chatgpt2.loading import in_torch, open_model
-from chatgpt2.serving import ChatCodec, Serving
+from chatgpt2.serving import Serving
 
 _AT_ONCE = 64  # prompts under way: enough to fill any engine's batch, few enough for any engine's queue
 
@@ -40,18 +40,11 @@ class Order:
 
     def params(self, serving: Serving) -> SamplingParams:
         """The settings, with the model's own where nothing is said, and what of `stops` the vocabulary has."""
-        most = min(serving.defaults.max_new_tokens, max(1, serving.codec.window // 2))
+        codec = serving.codec
+        most = min(serving.defaults.max_new_tokens, max(1, codec.window // 2))
         params = replace(serving.defaults, **{"max_new_tokens": most, **self.sampling})
-        return replace(
-            params, stop_ids=(*(params.stop_ids or serving.codec.stop_ids), *self._ids(serving.codec))
-        )
-
-    def _ids(self, codec: ChatCodec) -> list[int]:
-        return [codec.vocabulary.index(stop) for stop in self.stops if stop in codec.vocabulary]
-
-    def strings(self, codec: ChatCodec) -> list[str]:
-        """What of `stops` is no entry of the vocabulary."""
-        return [stop for stop in self.stops if stop not in codec.vocabulary]
+        own = [codec.vocabulary.index(stop) for stop in self.stops if stop in codec.vocabulary]
+        return replace(params, stop_ids=(*(params.stop_ids or codec.stop_ids), *own))
 
     def ids(self, prompt: str, serving: Serving, params: SamplingParams) -> list[int]:
         """The prompt as the model reads it. Raises ConfigError when it leaves no room in the window."""
@@ -80,7 +73,7 @@ def stream(serving: Serving, prompt: str, order: Order) -> AsyncGenerator[Piece]
     """One prompt's texts, in pieces as they come (see `generating.generate`)."""
     params = order.params(serving)
     ids = order.ids(prompt, serving, params)
-    return pieces(serving, ids, params, order.strings(serving.codec))
+    return pieces(serving, ids, params, order.stops)
 
 
 async def write(
@@ -140,7 +133,7 @@ def search(checkpoint: AnyCheckpoint, prompts: Sequence[str], order: Order, beam
         replies = beam_search(
             checkpoint.model, ids, params, beams, banned_ids=checkpoint.banned_ids, pad_id=codec.pad_id
         )
-        texts = [Stops(order.strings(codec)).push(codec.decode(reply), last=True) for reply, _ in replies]
+        texts = [Stops(order.stops).push(codec.decode(reply), last=True) for reply, _ in replies]
         found.append(Written(prompt, tuple(texts), tuple(finish for _, finish in replies)))
     return found
 

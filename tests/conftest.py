@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_models import save_dialogue_model, save_text_model
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # huggingface_hub reads it when it is imported
 
@@ -52,10 +51,14 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 @pytest.fixture(scope="session")
 def dialogue_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that knows four dialogues by heart. To be read, not written."""
+    from small_models import save_dialogue_model  # torch takes seconds, and few tests need it
+
     return save_dialogue_model(tmp_path_factory.mktemp("models") / "talks")
 
 
 @pytest.fixture(scope="session")
 def text_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that knows three texts by heart, with a byte-level tokenizer. To be read, not written."""
+    from small_models import save_text_model
+
     return save_text_model(tmp_path_factory.mktemp("models") / "texts")

@@ -107,6 +107,7 @@ DOORS = {
         "surgery",
         "cli",
     },
+    "typing_extensions": {"checkpoint"},
     "uvicorn": {"server"},
 }
 

@@ -14,7 +14,7 @@ from chatgpt2.evaluation import Figure
 CARD, PICTURE = "README.md", "evaluation.png"
 _BEGIN, _END = "<!-- chatgpt2 evaluate -->", "<!-- end of chatgpt2 evaluate -->"
 # What the Hugging Face hub reads from a model card.
-_FRONT = "---\nlanguage: zh\nlibrary_name: transformers\npipeline_tag: text-generation\n---\n\n"
+_FRONT = "---\n{language}library_name: transformers\npipeline_tag: text-generation\n---\n\n"
 
 
 def write_card(directory: Path, evaluation: Evaluation) -> Path:
@@ -26,7 +26,7 @@ def write_card(directory: Path, evaluation: Evaluation) -> Path:
     path = directory / CARD
     part = f"{_BEGIN}\n{markdown(evaluation)}{_END}\n"
     try:
-        old = path.read_text(encoding="utf-8") if path.exists() else f"{_FRONT}# {directory.resolve().name}\n"
+        old = path.read_text(encoding="utf-8") if path.exists() else _beginning(directory, evaluation)
         before, mark, rest = old.partition(_BEGIN)
         after = rest.partition(_END)[2].lstrip("\n") if mark else ""
         fresh = path.with_name(f".{CARD}-{os.getpid()}")
@@ -38,6 +38,12 @@ def write_card(directory: Path, evaluation: Evaluation) -> Path:
             f"{path} cannot be written ({error}): leave the card out with --no-card"
         ) from error
     return path
+
+
+def _beginning(directory: Path, evaluation: Evaluation) -> str:
+    """Of a card that is not there yet. Dialogues are Chinese; a text may be anything."""
+    language = "language: zh\n" if evaluation.data.kind == "dialogues" else ""
+    return f"{_FRONT.format(language=language)}# {directory.resolve().name}\n"
 
 
 def markdown(evaluation: Evaluation) -> str:

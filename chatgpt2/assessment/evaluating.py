@@ -48,6 +48,10 @@ class Options:
     sampling: dict[str, Any] = field(default_factory=dict)
     engine: EngineOptions = field(default_factory=EngineOptions)
 
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ConfigError(f"seed is {self.seed}: it must be 0 or more")
+
 
 class Watcher(Protocol):
     """Whoever shows the work to a person."""

@@ -181,11 +181,14 @@ def _facts(found: AnyCheckpoint) -> dict[str, Any]:
 
 
 def _tokenizer(found: AnyCheckpoint) -> str:
+    from chatgpt2.textcodec import TextCodec
+
     codec = found.codec
+    kind = codec.kind if isinstance(codec, TextCodec) else "bert"
     spare = found.model.config.vocab_size - len(codec.vocabulary)
     ends = " ".join(codec.vocabulary[number] for number in codec.stop_ids)
     rows = f", {spare:,} rows of the embedding belong to none" if spare else ""
-    return f"{codec.kind}, window {codec.window:,}, a text ends with {ends or 'nothing'}{rows}"
+    return f"{kind}, window {codec.window:,}, a text ends with {ends or 'nothing'}{rows}"
 
 
 def _show_parts(made: Description) -> None:

@@ -130,6 +130,8 @@ def test_bad_input_is_one_clear_line(dialogue_model: Path, corpus: Path, tmp_pat
     (tmp_path / "empty.txt").write_text("", encoding="utf-8")
     with pytest.raises(CorpusError, match=r"empty\.txt: is empty"):
         run(dialogue_model, tmp_path / "empty.txt")
+    with pytest.raises(ConfigError, match="seed is -1"):
+        run(dialogue_model, corpus, "--seed", -1)
     with pytest.raises(ConfigError, match="needs the weights"):
         run(dialogue_model, corpus, "--engine-url", "http://127.0.0.1:9")
     with pytest.raises(ConfigError, match=r"--json .* cannot be written"):
