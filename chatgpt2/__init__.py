@@ -1,3 +1,26 @@
 """From a Chinese dialogue corpus to a bot that talks."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from chatgpt2.assessment import evaluate as evaluate
+    from chatgpt2.checkpoint import load_any as load_any
+    from chatgpt2.writing import generate as generate
+
 __version__ = "0.1.0"
+
+# What `from chatgpt2 import …` gives, and where it comes from: imported when asked for, since torch takes seconds.
+_NAMES = {"evaluate": "assessment", "generate": "writing", "load_any": "checkpoint"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"chatgpt2.{_NAMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_NAMES])

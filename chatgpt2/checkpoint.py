@@ -7,26 +7,24 @@ what the model was trained on and how to talk to it.
 from __future__ import annotations
 
 import json
-import logging
-import os
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, Generic
 
 import torch
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
-from transformers.utils import logging as transformers_logging
+from typing_extensions import TypeVar
 
 from chatgpt2.card import CARD
 from chatgpt2.card import Card as Card
 from chatgpt2.codec import Codec
 from chatgpt2.errors import CheckpointError, ConfigError
+from chatgpt2.quiet import quiet_transformers as quiet_transformers
+from chatgpt2.textcodec import TextCodec
 from chatgpt2.vocabulary import vocabulary_hash
 
 SIZES = {"tiny": (4, 256), "small": (6, 384), "base": (12, 768)}
@@ -36,12 +34,16 @@ _ADAPTER = "adapter_config.json"
 _UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError, UnpicklingError)
 
 
+AnyCodec = Codec | TextCodec
+C = TypeVar("C", bound=AnyCodec, default=Codec, covariant=True)
+
+
 @dataclass(frozen=True)
-class Checkpoint:
+class Checkpoint(Generic[C]):
     """A model, its codec and its card, loaded from `path` (None: made here)."""
 
     model: GPT2LMHeadModel
-    codec: Codec
+    codec: C
     card: Card
     path: Path | None = None
 
@@ -55,6 +57,9 @@ class Checkpoint:
     def name(self) -> str:
         """A short name: the directory's."""
         return self.path.name if self.path else "unsaved"
+
+
+AnyCheckpoint = Checkpoint[AnyCodec]
 
 
 def create_model(size: str, codec: Codec, *, dropout: float = 0.0, seed: int = 0) -> GPT2LMHeadModel:
@@ -88,7 +93,7 @@ def set_dropout(model: nn.Module, rate: float) -> None:
             config.resid_pdrop = config.embd_pdrop = config.attn_pdrop = rate
 
 
-def save_checkpoint(directory: Path, model: Any, codec: Codec, card: Card) -> None:
+def save_checkpoint(directory: Path, model: Any, codec: AnyCodec, card: Card) -> None:
     """Write a model (or a LoRA adapter), its tokenizer and its card into `directory`."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -108,10 +113,27 @@ def load_checkpoint(name: str | Path, device: str = "cpu") -> Checkpoint:
     Raises CheckpointError with one clear line when `name` is missing, is not a GPT-2 directory, or when
     model, vocabulary and card do not belong together.
     """
-    directory = locate(name)
+    return _load(locate(name), device, Codec.load)
+
+
+def load_any(name: str | Path, device: str = "cpu") -> AnyCheckpoint:
+    """`load_checkpoint`, for models of text as well: with any tokenizer that transformers loads."""
+    return _load(locate(name), device, _any_codec)
+
+
+def _any_codec(directory: Path) -> AnyCodec:
+    try:
+        return Codec.load(directory)
+    except CheckpointError:
+        if not any((directory / file).exists() for file in ("tokenizer.json", "merges.txt")):
+            raise
+        return TextCodec.load(directory)
+
+
+def _load(directory: Path, device: str, read: Callable[[Path], C]) -> Checkpoint[C]:
     card = Card.read(directory)
     model = _load_weights(directory)
-    codec = Codec.load(directory)
+    codec = read(directory)
     _check_fit(directory, model, codec, card)
     repair_special_ids(model, codec)
     model.train(False)
@@ -150,22 +172,6 @@ def _download(name: str) -> Path:
             f"{name} is not a directory here and cannot be had from the hub ({_reason(error)}): check the name "
             "and the network, or set HF_ENDPOINT to a mirror"
         ) from error
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Keep transformers' progress bars, reports and hints off the user's screen, and peft's old-style calls."""
-    verbosity, bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity(logging.ERROR)
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bar:
-            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def is_adapter(directory: Path) -> bool:
@@ -234,7 +240,7 @@ def _load_adapter(directory: Path) -> GPT2LMHeadModel:
     return merged
 
 
-def _check_fit(directory: Path, model: GPT2LMHeadModel, codec: Codec, card: Card | None) -> None:
+def _check_fit(directory: Path, model: GPT2LMHeadModel, codec: AnyCodec, card: Card | None) -> None:
     rows, entries = model.config.vocab_size, len(codec.vocabulary)
     if entries > rows:
         raise CheckpointError(
@@ -252,8 +258,10 @@ def _check_fit(directory: Path, model: GPT2LMHeadModel, codec: Codec, card: Card
         )
 
 
-def repair_special_ids(model: GPT2LMHeadModel, codec: Codec) -> None:
-    """bos = [CLS], eos = [SEP], pad = [PAD], in the config and for `generate`."""
+def repair_special_ids(model: GPT2LMHeadModel, codec: AnyCodec) -> None:
+    """bos = [CLS], eos = [SEP], pad = [PAD], in the config and for `generate`; a text's are left as they are."""
+    if isinstance(codec, TextCodec):
+        return
     for config in (model.config, model.generation_config):
         if config is not None:
             config.bos_token_id, config.eos_token_id = codec.cls_id, codec.sep_id
@@ -288,12 +296,3 @@ def freeze(model: GPT2LMHeadModel, blocks: int) -> None:
         frozen = [model.transformer.wte, model.transformer.wpe, *model.transformer.h[:blocks]]
         for module in frozen:
             module.requires_grad_(False)
-
-
-def free_bytes(directory: Path) -> int:
-    """Bytes free on the disk that holds `directory` or its nearest existing parent."""
-    import shutil
-
-    while not directory.exists():
-        directory = directory.parent
-    return shutil.disk_usage(os.fspath(directory)).free

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from pathlib import Path
 
 import torch
 
@@ -38,3 +40,10 @@ def _cpu_flags() -> str:
             return next((line for line in lines if line.startswith("flags")), "")
     except OSError:
         return ""
+
+
+def free_bytes(directory: Path) -> int:
+    """Bytes free on the disk that holds `directory` or its nearest existing parent."""
+    while not directory.exists():
+        directory = directory.parent
+    return shutil.disk_usage(directory).free

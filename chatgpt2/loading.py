@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import torch
 
 from chatgpt2.card import Card
-from chatgpt2.checkpoint import Checkpoint, load_checkpoint, locate
+from chatgpt2.checkpoint import AnyCheckpoint, AnyCodec, load_any, locate
 from chatgpt2.codec import Codec
 from chatgpt2.device import choose_bf16, choose_device
 from chatgpt2.dialogue import Dialogue
@@ -68,7 +68,7 @@ def open_model(
     cache: Path,
     notify: Notify = lambda notice, why: None,
 ) -> Serving:
-    """Load a model (as `load_checkpoint` does) and serve it.
+    """Load a model (as `load_any` does) and serve it.
 
     cache   where converted models go when there is no place beside the weights
     notify  is called with "converting" before a conversion, which takes seconds, and with "slow" and the reason when
@@ -81,7 +81,7 @@ def open_model(
         torch.set_num_threads(options.threads)
     if name == "remote":
         return _remote(source, options)
-    checkpoint = load_checkpoint(source, device)
+    checkpoint = load_any(source, device)
     if name == "pytorch":
         engine: Engine = _pytorch(checkpoint, device)
     else:
@@ -93,14 +93,19 @@ def open_model(
             notify("slow", str(error))
             name, engine = "pytorch", _pytorch(checkpoint, device)
     return replace(
-        _serving(engine, checkpoint.codec, checkpoint.card, checkpoint.name),
+        serving_of(engine, checkpoint.codec, checkpoint.card, checkpoint.name),
         kind=name,
         source=checkpoint.path,
     )
 
 
-def _serving(engine: Engine, codec: Codec, card: Card, name: str) -> Serving:
-    """Sampling settings that this version does not know are left out."""
+def in_torch(checkpoint: AnyCheckpoint, device: str = "cpu") -> Serving:
+    """A model that is loaded already, served by PyTorch on the device where it lies."""
+    return serving_of(_pytorch(checkpoint, device), checkpoint.codec, checkpoint.card, checkpoint.name)
+
+
+def serving_of(engine: Engine, codec: AnyCodec, card: Card, name: str) -> Serving:
+    """What serves with these. Sampling settings that this version does not know are left out."""
     known = {each.name for each in fields(SamplingParams)}
     defaults = SamplingParams(**{name: value for name, value in card.sampling.items() if name in known})
     return Serving(engine, codec, defaults, Dialogue.of(card.opening).turns, _fingerprint(name, card))
@@ -129,7 +134,7 @@ def _remote(source: str | Path, options: EngineOptions) -> Serving:
         key=key or None,
     )
     card = Card.read(directory) or Card(window=codec.window)
-    return replace(_serving(engine, codec, card, directory.name), kind="remote", source=directory)
+    return replace(serving_of(engine, codec, card, directory.name), kind="remote", source=directory)
 
 
 def _address(url: str) -> str:
@@ -152,7 +157,7 @@ def _rows(directory: Path, entries: int) -> int:
     return max(entries, int(rows))
 
 
-def _pytorch(checkpoint: Checkpoint, device: str) -> PyTorchEngine:
+def _pytorch(checkpoint: AnyCheckpoint, device: str) -> PyTorchEngine:
     """In bf16 on a GPU that has it; a CPU gains nothing from it for one reply, and openvino serves many."""
     if device == "cpu":
         _keep_in_memory(checkpoint.model)
@@ -174,7 +179,7 @@ def _keep_in_memory(model: torch.nn.Module) -> None:
 
 def _openvino(
     source: str | Path,
-    checkpoint: Checkpoint,
+    checkpoint: AnyCheckpoint,
     options: EngineOptions,
     cache: Path,
     preparing: Callable[[], None],
@@ -185,13 +190,13 @@ def _openvino(
         vocabulary=checkpoint.model.config.vocab_size,
         threads=options.threads,
         properties=EXACT if options.weights == "fp32" else FAST,
-        fallback=lambda: _pytorch(load_checkpoint(source), "cpu"),
+        fallback=lambda: _pytorch(load_any(source), "cpu"),
     )
 
 
 def _converted(
     source: str | Path,
-    checkpoint: Checkpoint,
+    checkpoint: AnyCheckpoint,
     options: EngineOptions,
     cache: Path,
     preparing: Callable[[], None],

@@ -49,3 +49,19 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     report = yield
     _refuse_skip(report)
     return report
+
+
+@pytest.fixture(scope="session")
+def dialogue_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that knows four dialogues by heart. To be read, not written."""
+    from small_models import save_dialogue_model  # torch takes seconds, and few tests need it
+
+    return save_dialogue_model(tmp_path_factory.mktemp("models") / "talks")
+
+
+@pytest.fixture(scope="session")
+def text_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that knows three texts by heart, with a byte-level tokenizer. To be read, not written."""
+    from small_models import save_text_model
+
+    return save_text_model(tmp_path_factory.mktemp("models") / "texts")

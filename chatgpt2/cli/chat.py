@@ -8,20 +8,14 @@ from typing import Any
 import click
 
 from chatgpt2.cli.home import default_database_url
-from chatgpt2.cli.options import chosen_model, serving_options
+from chatgpt2.cli.options import chosen_model, sampling_options, serving_options
 from chatgpt2.engine.base import EngineOptions
 
 
 @click.command("chat")
 @click.option("--session", default="default", show_default=True, help="Which conversation to go on with.")
 @click.option("--once", metavar="TEXT", help="Answer TEXT on stdout and leave.")
-@click.option("--temperature", type=float, help="0 always takes the most likely token.")
-@click.option("--top-k", type=int, help="Choose among the k most likely tokens; 0: all.")
-@click.option("--top-p", type=float, help="Choose among the likeliest tokens that make up this probability.")
-@click.option("--repetition-penalty", type=float, help="Above 1 repeats less.")
-@click.option("--no-repeat-ngram", type=int, help="Never say the same n tokens in a row twice; 0: off.")
-@click.option("--max-new-tokens", type=int, help="The longest reply.")
-@click.option("--seed", type=int, help="The same seed gives the same reply.")
+@sampling_options
 @serving_options
 def chat(
     model: str | None,
@@ -29,7 +23,7 @@ def chat(
     once: str | None,
     database: str | None,
     engine: EngineOptions,
-    **sampling: Any,
+    sampling: dict[str, Any],
 ) -> None:
     """Talk to a trained model.
 
@@ -40,10 +34,7 @@ def chat(
     the default.
     """
     from chatgpt2.cli.talk import Talk, talk
-    from chatgpt2.engine.base import SamplingParams
 
     path, latest = chosen_model(model)
-    chosen = {name: value for name, value in sampling.items() if value is not None}
-    SamplingParams(**chosen)  # tells what is wrong before anything is loaded
     url = database or default_database_url()
-    asyncio.run(talk(Talk(path, latest, session, url, engine, chosen), once))
+    asyncio.run(talk(Talk(path, latest, session, url, engine, sampling), once))

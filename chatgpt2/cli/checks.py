@@ -167,7 +167,7 @@ async def _say(engine: Engine, codec: Codec) -> int:
 
 def folder() -> Iterator[Finding]:
     """The data folder: there, writable, with room."""
-    from chatgpt2.checkpoint import free_bytes
+    from chatgpt2.device import free_bytes
 
     home = data_folder()
     free = free_bytes(home)

@@ -1,18 +1,18 @@
-"""The options that chat and serve share: which model, which engine, which database."""
+"""The options that several commands share: which model, which engine, which database, how to sample."""
 
 from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from chatgpt2.engine.base import EngineOptions
+from chatgpt2.engine.base import EngineOptions, SamplingParams
 
-_OPTIONS = (
+_SOURCES = (
     click.option("--model", metavar="DIR", help="A model's directory or hub name. [default: the latest]"),
     click.option(
         "--database",
@@ -20,6 +20,8 @@ _OPTIONS = (
         envvar="CHATGPT2_DATABASE",
         help="Where sessions are kept. [default: in the data folder]",
     ),
+)
+_ENGINE = (
     click.option(
         "--engine",
         type=click.Choice(["auto", "openvino", "pytorch", "remote"]),
@@ -55,8 +57,23 @@ _OPTIONS = (
 )
 
 
-def serving_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command these options; it gets `model`, `database` and, for the others, `engine: EngineOptions`."""
+_SAMPLING = {
+    "temperature": click.option("--temperature", type=float, help="0 always takes the most likely token."),
+    "top_k": click.option("--top-k", type=int, help="Choose among the k most likely tokens; 0: all."),
+    "top_p": click.option(
+        "--top-p", type=float, help="Choose among the likeliest tokens that make up this probability."
+    ),
+    "repetition_penalty": click.option("--repetition-penalty", type=float, help="Above 1 repeats less."),
+    "no_repeat_ngram": click.option(
+        "--no-repeat-ngram", type=int, help="Never say the same n tokens in a row twice; 0: off."
+    ),
+    "max_new_tokens": click.option("--max-new-tokens", type=int, help="The longest reply."),
+    "seed": click.option("--seed", type=int, help="The same seed gives the same reply."),
+}
+
+
+def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of EngineOptions; it gets `engine: EngineOptions`."""
 
     @functools.wraps(command)
     def wrapped(
@@ -72,9 +89,34 @@ def serving_options(command: Callable[..., Any]) -> Callable[..., Any]:
         options = EngineOptions(engine, weights, device, threads, engine_url, engine_model, key)
         return command(engine=options, **others)
 
-    for option in reversed(_OPTIONS):
-        wrapped = option(wrapped)
-    return wrapped
+    return _with(_ENGINE, wrapped)
+
+
+def serving_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command `model`, `database` and the options of an engine."""
+    return _with(_SOURCES, engine_options(command))
+
+
+def sampling_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the settings of SamplingParams; it gets `sampling`, a dict of those that were given.
+
+    Raises ConfigError when one is wrong, before anything is loaded.
+    """
+
+    @functools.wraps(command)
+    def wrapped(**options: Any) -> Any:
+        given = {name: options.pop(name) for name in _SAMPLING}
+        sampling = {name: value for name, value in given.items() if value is not None}
+        SamplingParams(**sampling)
+        return command(sampling=sampling, **options)
+
+    return _with(tuple(_SAMPLING.values()), wrapped)
+
+
+def _with(options: Sequence[Callable[..., Any]], command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def chosen_model(given: str | None) -> tuple[str, bool]:

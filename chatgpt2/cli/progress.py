@@ -139,3 +139,29 @@ class Screen:
         table.add_row(*(Text(name, style="dim") for name in names))
         table.add_row(*(Text(value, style="bold") for value in values))
         return Group(table, ProgressBar(total=self.plan.steps, completed=done, width=60))
+
+
+class Meter:
+    """Shows work whose size is known: a bar on a terminal, nothing elsewhere. Implements assessment.Watcher."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        self.live = Live(Text(""), console=self.console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> Meter:
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.live.stop()
+
+    def notice(self, text: str) -> None:
+        self.console.print(Text("• ", style="cyan") + Text(text), soft_wrap=True)
+
+    def step(self, what: str, done: int, total: int) -> None:
+        row = Table.grid(padding=(0, 2))
+        of = f"/{total:,}" if total else ""
+        bar = ProgressBar(total=total, completed=done, width=40) if total else Text("…")
+        row.add_row(Text(what, style="dim"), Text(f"{done:,}{of}", style="bold"), bar)
+        self.live.update(row)

@@ -84,6 +84,8 @@ def take_sample(path: Path) -> Sample:
 def open_source(path: Path) -> Source:
     """Find the encoding of the whole file: the first byte that tells may come late."""
     sample = take_sample(path)
+    if not sample.data:
+        raise CorpusError(path, None, "is empty; nothing can be read from it")
     if sample.encoding is None:
         raise CorpusError(path, None, "is not text; expected dialogues as text, JSON, CSV or a .gz of these")
     candidates = [_marked(sample.data)] if _marked(sample.data) else ["utf-8", "gb18030"]

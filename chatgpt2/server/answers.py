@@ -11,7 +11,7 @@ from uuid import uuid4
 from fastapi.responses import JSONResponse
 
 from chatgpt2.engine.base import SamplingParams
-from chatgpt2.server.generating import Piece
+from chatgpt2.generating import Piece
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from fastapi.responses import Response
 
 from chatgpt2.dialogue import Dialogue
 from chatgpt2.engine.base import SamplingParams
+from chatgpt2.generating import generate
 from chatgpt2.server.answers import Job, events, whole
 from chatgpt2.server.faults import Fault
-from chatgpt2.server.generating import generate
 from chatgpt2.server.leaving import Left, closed, event_stream, unless_gone
 from chatgpt2.server.requests import ChatRequest, CompletionRequest, Message, Sampled
 from chatgpt2.serving import Exchangeable, Serving

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from chatgpt2.checkpoint import free_bytes
+from chatgpt2.device import free_bytes
 from chatgpt2.errors import ChatGPT2Error, CheckpointError, ConfigError
 
 _OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)

@@ -89,8 +89,54 @@ def test_show_tells_what_a_model_is(base: Path, adapter: Path) -> None:
     assert "steps 1,234" in text
     assert "loss 2.5" in text
     assert "你好 / 你好！" in text
+    assert "shared with the token embedding" in text
     facts = json.loads(run("show", adapter, "--json").stdout)
     assert facts["kind"] == "LoRA adapter"
-    assert facts["parameters"] == sum(each.numel() for each in load_checkpoint(base).model.parameters())
+    model = load_checkpoint(base).model
+    assert facts["parameters"] == sum(each.numel() for each in model.parameters())
     assert facts["entries"] == len(ENTRIES)
     assert facts["metrics"] == {"loss": 2.5}
+    assert sum(part["parameters"] for part in facts["parts"]) == facts["parameters"]
+    parts = {part["name"]: part for part in facts["parts"]}
+    assert parts["attention"]["shapes"]["c_attn.weight"] == [256, 768]
+    assert parts["head"]["shared"] == "token embedding"
+    matrices = (
+        4 * 12 * 256 * 256
+    )  # four blocks of twelve squares: Muon keeps one number for each of their weights
+    kept = 4 * (2 * facts["parameters"] + matrices + 2 * (facts["parameters"] - matrices))
+    assert facts["train"] == kept + 1024 * 4 * (34 * 256 + 5 * 4 * 64)
+    assert facts["serve"]["pytorch fp32"] == 4 * (facts["parameters"] + 2 * 4 * 16 * 256)
+
+
+def test_show_prints_the_tree_as_torch_does(base: Path) -> None:
+    text = run("show", base, "--tree").stdout
+    assert text.startswith("GPT2LMHeadModel(\n  (transformer): GPT2Model(")
+    assert "(lm_head): Linear(in_features=256" in text
+
+
+def test_show_knows_models_of_texts(text_model: Path) -> None:
+    facts = json.loads(run("show", text_model, "--json").stdout)
+    assert facts["tokenizer"] == "bpe, window 64, a text ends with <|endoftext|>"
+
+
+def test_a_model_comes_apart_and_together(base: Path, tmp_path: Path) -> None:
+    head, backbone = tmp_path / "head.safetensors", tmp_path / "backbone.safetensors"
+    text = run("split", base, "--part", "lm-head", "-o", head).stdout
+    assert "are one matrix in this model (tied); the file has a copy" in text
+    run("split", base, "--part", "backbone", "-o", backbone)
+    assert "are one matrix (tied)" in run("join", base, head, backbone, "-o", tmp_path / "whole").stdout
+    assert torch.equal(logits(tmp_path / "whole"), logits(base))
+    text = run("join", base, head, "--untie", "-o", tmp_path / "whole", "--force").stdout
+    assert "are two matrices" in text
+    assert torch.equal(logits(tmp_path / "whole"), logits(base))
+
+
+def test_a_model_is_exported_resized_and_converted(base: Path, tmp_path: Path) -> None:
+    assert "safetensors, fp32" in run("export", base, "--to", "safetensors", "-o", tmp_path / "plain").stdout
+    text = run("resize-vocabulary", tmp_path / "plain", "--add", "[BOT]", "-o", tmp_path / "more").stdout
+    assert f"{len(ENTRIES)} entries kept, 1 added, 0 removed" in text
+    text = run("convert", tmp_path / "more", "-o", tmp_path / "again").stdout
+    assert "bos, eos and pad are [CLS], [SEP] and [PAD]" in text
+    assert torch.equal(logits(tmp_path / "again"), logits(tmp_path / "more"))
+    with pytest.raises(ConfigError, match="overwrite with --force"):
+        run("convert", tmp_path / "more", "-o", tmp_path / "again")

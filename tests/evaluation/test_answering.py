@@ -1,58 +1,14 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncIterator, Iterable, Sequence
 
 import pytest
 
-from chatgpt2.dialogue import Dialogue
+from chatgpt2.dialogue import Dialogue, Turn
 from chatgpt2.engine.base import SamplingParams, Step
-from chatgpt2.errors import ConfigError, EngineError
-from chatgpt2.evaluation import (
-    HeldOut,
-    distinct,
-    generate_replies,
-    perplexity,
-    perplexity_per_character,
-    repetition,
-)
-
-
-def test_perplexity_of_a_uniform_guess_is_the_number_of_choices() -> None:
-    assert perplexity(math.log(50)) == pytest.approx(50)
-    assert perplexity(0) == 1
-    assert perplexity(1e6) == math.inf
-
-
-def test_perplexity_per_character_spreads_the_loss_over_the_text() -> None:
-    """Twelve tokens of log 4 each that spell 24 characters: a choice between two at every character."""
-    assert perplexity_per_character(12 * math.log(4), 24) == pytest.approx(2)
-
-
-def test_held_out_figures_come_from_three_sums() -> None:
-    held_out = HeldOut.of(nll_sum=30.0, tokens=10, characters=15)
-    assert held_out == HeldOut(3.0, 10, 15, pytest.approx(math.exp(3)), pytest.approx(math.exp(2)))
-
-
-@pytest.mark.parametrize(("tokens", "characters"), [(0, 5), (5, 0), (0, 0)])
-def test_nothing_held_out_is_an_error(tokens: int, characters: int) -> None:
-    with pytest.raises(ConfigError, match="nothing can be evaluated"):
-        HeldOut.of(1.0, tokens, characters)
-
-
-def test_distinct_counts_ngrams_over_all_replies() -> None:
-    assert distinct(["你好", "你好"]) == 0.5
-    assert distinct(["哈哈哈哈"]) == pytest.approx(1 / 3)
-    assert distinct(["你好吗", "好吗"], n=1) == pytest.approx(3 / 5)
-    assert distinct(["我"]) == distinct([]) == distinct([""]) == 0
-
-
-def test_repetition_counts_replies_that_say_something_twice() -> None:
-    assert repetition(["今天天气好今天天气好", "今天天气好"]) == 0.5
-    assert repetition(["哈哈哈哈", "哈哈哈哈哈"]) == 0.5
-    assert repetition(["好", ""]) == repetition([]) == 0
-    assert repetition(["好的好的"], n=2) == 1
+from chatgpt2.errors import EngineError
+from chatgpt2.evaluation import generate_replies
 
 
 class LetterCodec:
@@ -61,8 +17,8 @@ class LetterCodec:
     window = 20
     stop_ids = (0,)
 
-    def prompt(self, dialogue: Dialogue, room: int) -> list[int]:
-        return [ord(c) for turn in dialogue.turns for c in turn.text][-room:]
+    def prompt(self, dialogue: Dialogue, room: int, opening: Sequence[Turn] = ()) -> list[int]:
+        return [ord(c) for turn in (*opening, *dialogue.turns) for c in turn.text][-room:]
 
     def decode(self, ids: Iterable[int]) -> str:
         return "".join(map(chr, ids))
@@ -118,3 +74,21 @@ async def test_an_error_ends_the_others() -> None:
 
 async def test_no_prompts_give_no_replies() -> None:
     assert await generate_replies(EchoEngine(1), LetterCodec(), [], SamplingParams()) == []  # type: ignore[arg-type]
+
+
+async def test_each_reply_has_a_seed_of_its_own_and_the_opening_before_it() -> None:
+    engine, answered = EchoEngine(crowd=2), []
+    params = SamplingParams(max_new_tokens=5, seed=7)
+    prompts = [Dialogue.of(["好"]), Dialogue.of(["坏"])]
+    opening = [Turn("user", "你")]
+    replies = await generate_replies(
+        engine,
+        LetterCodec(),
+        prompts,
+        params,
+        opening=opening,
+        answered=lambda: answered.append(1),  # type: ignore[arg-type]
+    )
+    assert replies == ["你好", "你坏"]
+    assert sorted(p.seed or 0 for p in engine.params) == [7, 8]
+    assert len(answered) == 2

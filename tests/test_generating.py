@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatgpt2.server.generating import Stops
+from chatgpt2.generating import Stops
 
 LETTERS = st.text("abc", max_size=12)
 

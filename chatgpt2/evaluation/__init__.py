@@ -1,0 +1,34 @@
+"""How good a model is: figures from its loss on held-out text, and from what it says."""
+
+from chatgpt2.evaluation.answering import generate_replies
+from chatgpt2.evaluation.bleu import bleu
+from chatgpt2.evaluation.figures import (
+    HeldOut,
+    distinct,
+    echo,
+    entropy,
+    is_dull,
+    ngrams,
+    perplexity,
+    perplexity_per_character,
+    repetition,
+)
+from chatgpt2.evaluation.interval import Figure, jackknife, mean, ratio
+
+__all__ = [
+    "Figure",
+    "HeldOut",
+    "bleu",
+    "distinct",
+    "echo",
+    "entropy",
+    "generate_replies",
+    "is_dull",
+    "jackknife",
+    "mean",
+    "ngrams",
+    "perplexity",
+    "perplexity_per_character",
+    "ratio",
+    "repetition",
+]

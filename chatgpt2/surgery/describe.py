@@ -1,0 +1,76 @@
+"""What a model is made of, and what it takes to train and to serve it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from transformers import GPT2LMHeadModel
+
+_STEP = 1024  # tokens of a training step
+_LENGTH = 64  # of a row of it
+_FLOAT, _INT8 = 4, 1  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Modules of one kind. `shapes` of one of them; weights that are another part's are counted there."""
+
+    name: str
+    count: int
+    parameters: int
+    shapes: dict[str, tuple[int, ...]]
+    shared: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """Memory is in bytes and an estimate: weights, gradients and the optimizer's state are counted, the rest follows
+    the shapes.
+
+    train       fp32 weights and gradients, Muon for the block matrices and AdamW for the rest, a step of 1,024 tokens
+    serve       each way of serving one conversation that fills the window
+    """
+
+    parts: tuple[Part, ...]
+    tied: bool
+    train: int
+    serve: dict[str, int]
+
+
+def describe(model: GPT2LMHeadModel) -> Description:
+    """The parts of a GPT-2, in the order in which an id passes them."""
+    body, tied = model.transformer, model.lm_head.weight is model.transformer.wte.weight
+    blocks = list(body.h)
+    parts = (
+        _part("token embedding", [body.wte]),
+        _part("position embedding", [body.wpe]),
+        _part("attention", [block.attn for block in blocks]),
+        _part("feed-forward", [block.mlp for block in blocks]),
+        _part("norms of blocks", [norm for block in blocks for norm in (block.ln_1, block.ln_2)]),
+        _part("last norm", [body.ln_f]),
+        _part("head", [model.lm_head], shared="token embedding" if tied else ""),
+    )
+    return Description(parts, tied, _to_train(model), _to_serve(model))
+
+
+def _part(name: str, modules: list[object], shared: str = "") -> Part:
+    found = [dict(module.named_parameters()) for module in modules]  # type: ignore[attr-defined]
+    shapes = {key: tuple(each.shape) for key, each in found[0].items()} if found else {}
+    total = 0 if shared else sum(each.numel() for some in found for each in some.values())
+    return Part(name, len(modules), total, shapes, shared)
+
+
+def _to_train(model: GPT2LMHeadModel) -> int:
+    total = model.num_parameters()
+    matrices = sum(p.numel() for p in model.transformer.h.parameters() if p.ndim == 2)
+    state = matrices + 2 * (total - matrices)  # Muon keeps one number for each weight, AdamW two
+    config = model.config
+    # arXiv:2205.05198: in bf16 34 bytes for each of tokens × width in a block, and 5 for each score of attention.
+    activations = _STEP * config.n_layer * (34 * config.n_embd + 5 * config.n_head * _LENGTH)
+    return _FLOAT * (2 * total + state) + activations
+
+
+def _to_serve(model: GPT2LMHeadModel) -> dict[str, int]:
+    config, total = model.config, model.num_parameters()
+    cache = 2 * config.n_layer * config.n_positions * config.n_embd  # keys and values
+    return {"pytorch fp32": _FLOAT * (total + cache), "openvino int8": _INT8 * (total + cache)}

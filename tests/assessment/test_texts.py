@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_models import TALKS, TEXTS
+
+from chatgpt2.assessment import Options, evaluate, paired
+from chatgpt2.assessment.texts import text_losses
+from chatgpt2.checkpoint import load_any
+from chatgpt2.errors import ConfigError, CorpusError
+
+
+def theirs(model: Path, text: str, window: int) -> float:
+    """The summed loss by transformers, window after window, each beginning with the last token of the one before."""
+    loaded = load_any(model)
+    ids = [
+        number for line in text.splitlines(keepends=True) for number in loaded.codec.encode_texts([line])[0]
+    ]
+    total = 0.0
+    for start in range(0, len(ids) - 1, window - 1):
+        row = torch.tensor([ids[start : start + window]], dtype=torch.long)
+        with torch.inference_mode():
+            total += float(loaded.model(input_ids=row, labels=row).loss) * (row.shape[1] - 1)
+    return total
+
+
+@pytest.mark.parametrize("times", [1, 40])
+def test_the_loss_of_a_text_is_that_of_transformers(text_model: Path, tmp_path: Path, times: int) -> None:
+    text = "".join(f"{line}\n" for line in TEXTS) * times
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+    loaded = load_any(text_model)
+    told: list[tuple[int, int]] = []
+    found, unknown = text_losses(loaded.model, loaded.codec, [tmp_path], lambda *now: told.append(now))
+    assert found.nll.sum() == pytest.approx(theirs(text_model, text, 64), rel=1e-4)
+    tokens = sum(len(loaded.codec.encode_texts([line + "\n"])[0]) for line in TEXTS) * times
+    assert (found.tokens.sum(), found.characters.sum(), unknown) == (tokens - 1, len(text), 0)
+    assert len(found.keys) == math.ceil(len(text) / 1000)
+    assert told[-1][0] == len(text)
+
+
+def test_models_with_different_vocabularies_are_compared_on_the_same_pieces(
+    text_model: Path, dialogue_model: Path, tmp_path: Path
+) -> None:
+    text = "\n".join([*TEXTS, *("".join(talk) for talk in TALKS)] * 20)
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+    options = Options("stream")
+    one, other = (evaluate(each, [tmp_path / "text.txt"], options) for each in (text_model, dialogue_model))
+    assert one.data.kind == "pieces of text"
+    assert one.data.characters == other.data.characters == len(text)
+    assert one.data.tokens != other.data.tokens
+    assert other.data.unknown > 0 == one.data.unknown
+    ratio = paired(one, other)
+    assert ratio is not None
+    expected = [each.held_out["perplexity_per_character"].value for each in (one, other)]
+    assert ratio.value == pytest.approx(expected[1] / expected[0])
+
+
+def test_auto_takes_what_the_model_has_learned(text_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("\n".join(TEXTS), encoding="utf-8")
+    found = evaluate(text_model, [tmp_path / "text.txt"])
+    assert found.data.kind == "pieces of text"
+    assert found.held_out["perplexity"].value < 3
+    assert found.replies == {}
+    with pytest.raises(ConfigError, match="knows no dialogues: take --as stream"):
+        evaluate(text_model, [tmp_path / "text.txt"], Options("dialogues"))
+
+
+def test_long_texts_are_read_in_chunks_and_files_apart(
+    text_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chatgpt2.assessment.texts._CHUNK", 500)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "text.txt").write_text(
+            "".join(f"{line}\n" for line in TEXTS) * 10, encoding="utf-8"
+        )
+    loaded = load_any(text_model)
+    found, _ = text_losses(loaded.model, loaded.codec, [tmp_path], lambda done, total: None)
+    half = len(found.keys) // 2
+    assert np.array_equal(found.characters[:half], found.characters[half:])
+    assert found.characters.sum() == 20 * sum(len(line) + 1 for line in TEXTS)
+    assert np.isfinite(found.nll).all()
+
+
+def test_bad_input_is_one_clear_line(text_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").write_text("", encoding="utf-8")
+    for name, problem in (
+        ("nothing.txt", "no such file"),
+        ("empty.txt", "is empty"),
+        ("none", "no .txt file"),
+    ):
+        (tmp_path / "none").mkdir(exist_ok=True)
+        with pytest.raises(CorpusError, match=problem):
+            evaluate(text_model, [tmp_path / name])
+    (tmp_path / "broken.txt").write_bytes(
+        "你好吗\n".encode() * 200 + b"\xff\xfe\xff\n" + "你好吗\n".encode() * 200
+    )
+    with pytest.raises(CorpusError, match=r"broken\.txt, line 201: has a byte that is not utf-8"):
+        evaluate(text_model, [tmp_path / "broken.txt"])
