@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import update
 
 from chatgpt2.card import Card
+from chatgpt2.chat import DECLINED
 from chatgpt2.checkpoint import create_model, save_checkpoint
 from chatgpt2.cli.serve import serve
 from chatgpt2.codec import Codec
 from chatgpt2.errors import ConfigError
+from chatgpt2.store import SessionKey, SessionStore, StoredTurn
+from chatgpt2.store.tables import turns
 from chatgpt2.vocabulary import SPECIAL, vocabulary_hash
 
 
@@ -104,3 +110,52 @@ def test_what_would_be_trusted_in_vain_is_refused(saved: Path, option: str, valu
     result = CliRunner().invoke(serve, ["--model", str(saved), *good, option, value])
     assert isinstance(result.exception, ConfigError)
     assert f"{option} {value}:" in str(result.exception)
+
+
+def test_blocked_words_are_declined_and_old_words_forgotten(saved: Path, tmp_path: Path) -> None:
+    words, database = tmp_path / "words.txt", f"sqlite:///{tmp_path}/chat.db"
+    words.write_text("坏话\n", encoding="utf-8")
+    old, key = datetime(2020, 1, 1, tzinfo=UTC), SessionKey("web", chat="0" * 32)
+
+    async def fill() -> None:
+        async with await SessionStore.open(database) as store:
+            await store.append(key, "很久以前", "嗯")
+            async with store.writing() as db:
+                await db.execute(update(turns).values(created=old))
+
+    asyncio.run(fill())
+    command = [
+        sys.executable,
+        "-m",
+        "chatgpt2",
+        "serve",
+        "--model",
+        str(saved),
+        "--port",
+        "0",
+        "--keep-days",
+        "30",
+    ]
+    command += ["--engine", "pytorch", "--blocked-words", str(words), "--database", database]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, encoding="utf-8") as process:
+        assert process.stderr is not None
+        port = [process.stderr.readline() for _ in range(2)][1].rpartition(":")[2].strip()
+        api = f"http://127.0.0.1:{port}/api/sessions"
+        session = httpx.post(api, json={}).json()["id"]
+        answer = httpx.post(f"{api}/{session}/messages", json={"text": "说句坏 话"}).json()
+        assert answer == {"text": DECLINED}
+        process.send_signal(signal.SIGTERM)
+        process.stderr.read()
+        process.wait(20)
+
+    async def left() -> list[StoredTurn]:
+        async with await SessionStore.open(database) as store:
+            return await store.record(key)
+
+    assert asyncio.run(left()) == []
+
+
+def test_a_list_of_words_that_is_not_there_is_named(saved: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(serve, ["--model", str(saved), "--blocked-words", str(tmp_path / "no.txt")])
+    assert isinstance(result.exception, ConfigError)
+    assert "no.txt" in str(result.exception)
