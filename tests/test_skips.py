@@ -29,7 +29,10 @@ def test_home(): assert "CHATGPT2_CHAT_SEED" not in os.environ
 
 def outcome(folder: Path, **environment: str) -> str:
     """The last line of pytest in a folder with our conftest.py and the tests above."""
-    shutil.copy(Path(__file__).with_name("conftest.py"), folder / "conftest.py")
+    here = Path(__file__).parent
+    shutil.copy(here / "conftest.py", folder / "conftest.py")
+    (folder / "fakes").mkdir()
+    shutil.copy(here / "fakes" / "databases.py", folder / "fakes" / "databases.py")
     (folder / "test_some.py").write_text(TESTS, encoding="utf-8")
     clean = {name: value for name, value in os.environ.items() if not name.startswith("CHATGPT2_")}
     result = subprocess.run(

@@ -201,10 +201,10 @@ async def test_a_reply_goes_on_where_every_process_is_told_to_end(
     async with aclosing(shared.generate(PROMPTS[0], ENDLESS)) as stream:
         async for step in stream:
             if not got:
-                process().terminate()
+                process(shared).terminate()
             got += step.ids
     assert got == endless[0]
-    assert process().is_running()
+    assert process(shared).is_running()
 
 
 async def test_an_engine_that_cannot_recover_says_so(files: Path, tmp_path: Path) -> None:
