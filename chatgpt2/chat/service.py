@@ -74,7 +74,7 @@ class ChatService:
             raise ConfigError("The message is empty: there is nothing to answer.")
         who: dict[str, Any] = {"message_id": message_id, "user_id": user}
         async with self._alone(session):
-            if existing and await self._store.info(session) is None:
+            if existing and not await self._store.exists(session):
                 raise ConfigError("The session is gone: begin another.")
             earlier = None if message_id is None else await self._store.find_reply(session, message_id)
             if earlier is not None:

@@ -12,10 +12,22 @@ async def known(store: SessionStore, session: str) -> SessionInfo:
     """The session of this id. Raises Fault (404) when there is none."""
     info = await store.info(key_of(session))
     if info is None:
-        raise Fault(404, "There is no such session.", "session_not_found", "session")
+        raise _unknown()
     return info
 
 
+async def known_key(store: SessionStore, session: str) -> SessionKey:
+    """The key of the session of this id. Raises Fault (404) when there is none."""
+    key = key_of(session)
+    if not await store.exists(key):
+        raise _unknown()
+    return key
+
+
 def key_of(session: str) -> SessionKey:
-    """The key of the page's session of this id."""
+    """The key that the page's session of this id has."""
     return SessionKey(PLATFORM, chat=session)
+
+
+def _unknown() -> Fault:
+    return Fault(404, "There is no such session.", "session_not_found", "session")

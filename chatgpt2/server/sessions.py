@@ -26,7 +26,7 @@ from chatgpt2.server.session_bodies import (
     Taken,
     Whole,
 )
-from chatgpt2.server.session_keys import PLATFORM, key_of, known
+from chatgpt2.server.session_keys import PLATFORM, key_of, known, known_key
 from chatgpt2.server.talking import add_talking
 from chatgpt2.store import SessionInfo, SessionKey, SessionStore
 
@@ -73,14 +73,14 @@ def _add_keeping(router: APIRouter, service: ChatService, store: SessionStore) -
     @router.patch("/{session}", responses=documented(409))
     async def change(session: Id, changed: Changed) -> Whole:
         """Give a session another title, settings or persona."""
-        key = (await known(store, session)).key
+        key = await known_key(store, session)
         await _change(service, store, key, changed)
         return await _whole(service, store, await known(store, session))
 
     @router.post("/{session}/feedback", status_code=204, responses=documented(409))
     async def feedback(session: Id, opinion: Opinion) -> Response:
         """Say what one thinks of a reply."""
-        key = (await known(store, session)).key
+        key = await known_key(store, session)
         if await service.feedback(key, opinion.verdict, opinion.text, position=opinion.turn) is None:
             raise Fault(409, "There is no such reply in the conversation.", "turn_not_found", "turn")
         return Response(status_code=204)
@@ -88,7 +88,7 @@ def _add_keeping(router: APIRouter, service: ChatService, store: SessionStore) -
     @router.delete("/{session}", status_code=204)
     async def delete(session: Id) -> Response:
         """Delete a session with all that was said in it."""
-        await service.delete((await known(store, session)).key)
+        await service.delete(await known_key(store, session))
         return Response(status_code=204)
 
 
@@ -96,13 +96,13 @@ def _add_changing(router: APIRouter, service: ChatService, store: SessionStore) 
     @router.post("/{session}/undo")
     async def undo(session: Id) -> Taken:
         """Take back the last message and its reply."""
-        exchange = await service.undo((await known(store, session)).key)
+        exchange = await service.undo(await known_key(store, session))
         return Taken(user=exchange.user, bot=exchange.bot) if exchange else Taken(user=None, bot=None)
 
     @router.post("/{session}/clear")
     async def clear(session: Id) -> SessionCard:
         """Start over. What was said stays on record, and out of the conversation."""
-        await service.reset((await known(store, session)).key)
+        await service.reset(await known_key(store, session))
         return _card(await known(store, session))
 
 

@@ -14,7 +14,7 @@ from chatgpt2.commands import obey, read_order
 from chatgpt2.server.faults import Fault, documented
 from chatgpt2.server.leaving import Left, closed, event_stream, unless_gone
 from chatgpt2.server.session_bodies import Answer, Id, Said
-from chatgpt2.server.session_keys import known
+from chatgpt2.server.session_keys import known_key
 from chatgpt2.store import SessionStore
 
 
@@ -33,7 +33,7 @@ def add_talking(router: APIRouter, service: ChatService, store: SessionStore) ->
         """Say something and get the reply."""
         if not said.text.strip():
             raise Fault(400, "The message is empty: there is nothing to answer.", "invalid_value", "text")
-        key = (await known(store, session)).key
+        key = await known_key(store, session)
         order = read_order(said.text) if said.commands else None
         if order is None:
             texts = service.stream(key, said.text, said.message_id, existing=True)
@@ -47,7 +47,7 @@ def add_talking(router: APIRouter, service: ChatService, store: SessionStore) ->
         session: Id, request: Request, stream: Annotated[bool, Query(description="As events.")] = False
     ) -> Response:
         """Answer the last message anew. The old reply stands until the new one is finished."""
-        key = (await known(store, session)).key
+        key = await known_key(store, session)
         if not (await service.history(key)).turns:
             raise Fault(409, "There is nothing to answer again: the conversation is empty.", "empty_session")
         return await _reply(request, service.retry(key), stream)

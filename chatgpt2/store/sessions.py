@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, asyn
 from datetime import UTC, datetime
 from typing import Any, Literal, Self, cast
 
-from sqlalchemy import URL, QueuePool, Select, and_, delete, func, select, update
+from sqlalchemy import URL, ColumnElement, ScalarSelect, Select, and_, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chatgpt2.dialogue import Dialogue, Turn
@@ -37,15 +37,15 @@ _RECORD = [
 ]
 
 
-_INFO: Select[Any] = (
-    select(
-        *(sessions.c.platform, sessions.c.account, sessions.c.chat, sessions.c.thread),
-        *(sessions.c.created, sessions.c.last_active, sessions.c.title),
-        func.count(turns.c.id).filter(ACTIVE),
-        func.count(turns.c.id).filter(turns.c.removed.is_not(None)),
-    )
-    .outerjoin(turns)
-    .group_by(sessions.c.id)
+def _count(which: ColumnElement[bool]) -> ScalarSelect[int]:
+    """Turns of each session. A subquery for each row: of many sessions only those listed are counted."""
+    return select(func.count()).where(turns.c.session_id == sessions.c.id, which).scalar_subquery()
+
+
+_INFO: Select[Any] = select(
+    *(sessions.c.platform, sessions.c.account, sessions.c.chat, sessions.c.thread),
+    *(sessions.c.created, sessions.c.last_active, sessions.c.title),
+    *(_count(ACTIVE), _count(turns.c.removed.is_not(None))),
 )
 
 
@@ -204,6 +204,11 @@ class SessionStore:
             chosen = chosen.where(sessions.c.platform == platform)
         async with self.reading() as db:
             return [_info(row) for row in await db.execute(chosen)]
+
+    async def exists(self, key: SessionKey) -> bool:
+        """Whether there is such a session."""
+        async with self.reading() as db:
+            return await db.scalar(select(sessions.c.id).where(is_key(key))) is not None
 
     async def info(self, key: SessionKey) -> SessionInfo | None:
         """The session, if there is one."""
