@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, asyn
 from datetime import UTC, datetime
 from typing import Any, Literal, Self, cast
 
-from sqlalchemy import URL, ColumnElement, ScalarSelect, Select, and_, delete, func, select, update
+from sqlalchemy import URL, ColumnElement, QueuePool, ScalarSelect, Select, and_, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chatgpt2.dialogue import Dialogue, Turn
