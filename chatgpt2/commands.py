@@ -119,7 +119,7 @@ def _help(commands: Sequence[Command]) -> str:
     for each in commands:
         usage = f"/{each.name} {each.argument}".rstrip()
         names = " ".join(f"/{alias}" for alias in each.aliases)
-        lines.append(f"{usage}{_gap(usage, 16)}{names}{_gap(names, 14)}{each.meaning}")
+        lines.append(f"{usage}{_gap(usage, 22)}{names}{_gap(names, 14)}{each.meaning}")
     return "\n".join(["可以直接说话，也可以用这些命令：", *(f"  {line}" for line in lines)])
 
 
