@@ -6,14 +6,24 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from chatgpt2.api import train_dialog as train_dialog
+    from chatgpt2.api import train_text as train_text
     from chatgpt2.assessment import evaluate as evaluate
     from chatgpt2.checkpoint import load_any as load_any
+    from chatgpt2.errors import ChatGPT2Error as ChatGPT2Error
     from chatgpt2.writing import generate as generate
 
 __version__ = "0.1.0"
 
 # What `from chatgpt2 import …` gives, and where it comes from: imported when asked for, since torch takes seconds.
-_NAMES = {"evaluate": "assessment", "generate": "writing", "load_any": "checkpoint"}
+_NAMES = {
+    "ChatGPT2Error": "errors",
+    "evaluate": "assessment",
+    "generate": "writing",
+    "load_any": "checkpoint",
+    "train_dialog": "api",
+    "train_text": "api",
+}
 
 
 def __getattr__(name: str) -> Any:

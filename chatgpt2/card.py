@@ -22,6 +22,8 @@ class Card:
     window: int = 512
     history: str = "drop-oldest-turns"
     learn: str = "all"
+    objective: str = "dialogue"
+    tokenizer: str = "bert"
     data_fingerprint: str = ""
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)

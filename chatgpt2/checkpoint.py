@@ -23,6 +23,8 @@ from chatgpt2.card import CARD
 from chatgpt2.card import Card as Card
 from chatgpt2.codec import Codec
 from chatgpt2.errors import CheckpointError, ConfigError
+from chatgpt2.hub import Hub
+from chatgpt2.hub import locate as locate
 from chatgpt2.quiet import quiet_transformers as quiet_transformers
 from chatgpt2.textcodec import TextCodec
 from chatgpt2.vocabulary import vocabulary_hash
@@ -62,7 +64,7 @@ class Checkpoint(Generic[C]):
 AnyCheckpoint = Checkpoint[AnyCodec]
 
 
-def create_model(size: str, codec: Codec, *, dropout: float = 0.0, seed: int = 0) -> GPT2LMHeadModel:
+def create_model(size: str, codec: AnyCodec, *, dropout: float = 0.0, seed: int = 0) -> GPT2LMHeadModel:
     """A GPT-2 of `size` with random weights for the vocabulary and window of `codec`."""
     if size not in SIZES:
         raise ConfigError(f"--size {size}: choose one of {', '.join(SIZES)}")
@@ -73,8 +75,8 @@ def create_model(size: str, codec: Codec, *, dropout: float = 0.0, seed: int = 0
         n_embd=width,
         n_layer=layers,
         n_head=width // 64,
-        bos_token_id=codec.cls_id,
-        eos_token_id=codec.sep_id,
+        bos_token_id=codec.bos_id,
+        eos_token_id=codec.eos_id,
         pad_token_id=codec.pad_id,
     )
     torch.manual_seed(seed)
@@ -107,18 +109,34 @@ def save_checkpoint(directory: Path, model: Any, codec: AnyCodec, card: Card) ->
         raise CheckpointError(f"cannot write the model to {directory} ({_reason(error)})") from error
 
 
-def load_checkpoint(name: str | Path, device: str = "cpu") -> Checkpoint:
-    """Load a model directory, a LoRA adapter directory (merged into its base) or a hub name.
+def load_checkpoint(name: str | Path, device: str = "cpu", *, hub: Hub = "huggingface") -> Checkpoint:
+    """Load a model with a BERT vocabulary: a directory, a LoRA adapter directory (merged into its base) or a hub
+    name.
 
     Raises CheckpointError with one clear line when `name` is missing, is not a GPT-2 directory, or when
     model, vocabulary and card do not belong together.
     """
-    return _load(locate(name), device, Codec.load)
+    directory = locate(name, hub)
+    card = Card.read(directory)
+    if card and card.tokenizer != "bert":
+        raise CheckpointError(
+            f"{directory} was trained on plain text with a {card.tokenizer} tokenizer; dialogues need BERT's: train "
+            "such a one with `chatgpt2 train-text --tokenizer bert`"
+        )
+    return _load(directory, device, Codec.load)
 
 
 def load_any(name: str | Path, device: str = "cpu") -> AnyCheckpoint:
     """`load_checkpoint`, for models of text as well: with any tokenizer that transformers loads."""
-    return _load(locate(name), device, _any_codec)
+    directory = locate(name)
+    card = Card.read(directory)
+    text = card is not None and card.objective == "text"
+    return _load(directory, device, TextCodec.load if text else _any_codec)
+
+
+def load_text(name: str | Path, device: str = "cpu", *, hub: Hub = "huggingface") -> Checkpoint[TextCodec]:
+    """`load_any`, as one that goes on with texts."""
+    return _load(locate(name, hub), device, TextCodec.load)
 
 
 def _any_codec(directory: Path) -> AnyCodec:
@@ -143,35 +161,6 @@ def _load(directory: Path, device: str, read: Callable[[Path], C]) -> Checkpoint
         raise ConfigError(f"--device {device} cannot be used here: {str(error).splitlines()[0]}") from error
     card = card or Card(vocabulary_hash=vocabulary_hash(codec.vocabulary), window=codec.window)
     return Checkpoint(model, codec, card, directory)
-
-
-def locate(name: str | Path) -> Path:
-    """The directory of a model, fetched from the hub where `name` is one of there."""
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return path
-    if path.exists():
-        raise CheckpointError(f"{path} is a file: name the model's directory")
-    text = str(name)
-    looks_local = text.startswith((".", "/", "~")) or "\\" in text or text.count("/") != 1
-    if looks_local or Path(text.split("/")[0]).is_dir():
-        raise CheckpointError(f"no model directory {path}: train one with `chatgpt2 train-dialog CORPUS`")
-    return _download(text)
-
-
-def _download(name: str) -> Path:
-    """Fetch a model from the Hugging Face hub (or HF_ENDPOINT, a mirror) into its cache."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    wanted = ["*.json", "*.txt", "*.safetensors", "*.bin"]
-    try:
-        return Path(snapshot_download(name, allow_patterns=wanted))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise CheckpointError(
-            f"{name} is not a directory here and cannot be had from the hub ({_reason(error)}): check the name "
-            "and the network, or set HF_ENDPOINT to a mirror"
-        ) from error
 
 
 def is_adapter(directory: Path) -> bool:
@@ -262,9 +251,14 @@ def repair_special_ids(model: GPT2LMHeadModel, codec: AnyCodec) -> None:
     """bos = [CLS], eos = [SEP], pad = [PAD], in the config and for `generate`; a text's are left as they are."""
     if isinstance(codec, TextCodec):
         return
+    set_special_ids(model, codec)
+
+
+def set_special_ids(model: GPT2LMHeadModel, codec: AnyCodec) -> None:
+    """Write the codec's special tokens into the configs of `model`."""
     for config in (model.config, model.generation_config):
         if config is not None:
-            config.bos_token_id, config.eos_token_id = codec.cls_id, codec.sep_id
+            config.bos_token_id, config.eos_token_id = codec.bos_id, codec.eos_id
             config.pad_token_id = codec.pad_id
 
 

@@ -92,7 +92,7 @@ class Codec:
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = map(
             self.vocabulary.index, ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
         )
-        self.stop_ids = (self.sep_id,)
+        self.bos_id, self.eos_id, self.stop_ids = self.cls_id, self.sep_id, (self.sep_id,)
         self._wordpiece = WordPiece(self.vocabulary, self.lowercase)
 
     def __reduce__(self) -> tuple[type[Codec], tuple[list[str], int, bool]]:

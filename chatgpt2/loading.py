@@ -25,7 +25,7 @@ from chatgpt2.engine.export import exported
 from chatgpt2.engine.openvino import EXACT, FAST, OpenVinoEngine
 from chatgpt2.engine.pytorch import PyTorchEngine
 from chatgpt2.engine.remote import RemoteEngine
-from chatgpt2.errors import ConfigError, EngineError
+from chatgpt2.errors import CheckpointError, ConfigError, EngineError
 from chatgpt2.serving import Serving
 
 Name = Literal["openvino", "pytorch", "remote"]
@@ -96,6 +96,22 @@ def open_model(
         serving_of(engine, checkpoint.codec, checkpoint.card, checkpoint.name),
         kind=name,
         source=checkpoint.path,
+    )
+
+
+def require_dialogue(source: str | Path) -> None:
+    """Raise CheckpointError when the model in `source` has learned texts, not dialogues."""
+    directory = locate(source)
+    card = Card.read(directory)
+    if card is None or card.objective == "dialogue":
+        return
+    advice = (
+        f"teach it with `chatgpt2 train-dialog CORPUS --base {directory}`, or "
+        if card.tokenizer == "bert"
+        else ""
+    )
+    raise CheckpointError(
+        f"{directory} was trained on plain text: it writes on, and does not answer; {advice}take `chatgpt2 generate`"
     )
 
 

@@ -1,87 +1,31 @@
-"""The token file: a corpus as ids on disk, made once and read through memory maps.
-
-A folder with one flat little-endian file per array and meta.json, which holds their sizes and checksums. It
-is named by what went in (the corpus's bytes, the codec, the options), so the same input is never tokenised
-twice, and it is moved into place whole: a reader sees all of it or nothing.
-"""
+"""A corpus as a token file: dialogues or texts, tokenised once and kept."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import psutil
 
-from chatgpt2.codec import Codec, Example, Learn
+from chatgpt2.codec import Codec, Learn
 from chatgpt2.corpus import Tally, corpus_files, read_corpus
 from chatgpt2.dialogue import Dialogue
 from chatgpt2.errors import ConfigError, CorpusError
+from chatgpt2.textcodec import TextCodec
+from chatgpt2.tokenfile import FORMAT, Writer, draft_of
+from chatgpt2.tokenfile import Array as Array
+from chatgpt2.tokenfile import Counts as Counts
+from chatgpt2.tokenfile import TokenFile as TokenFile
+from chatgpt2.tokenfile import open_tokens as open_tokens
 
-FORMAT = 1
-META = "meta.json"
-INDEX = {"offsets": "<i8", "dialogue": "<u8", "characters": "<i4", "learn": "?"}
 # A chunk is tokenised at once, at some 60 bytes of memory a character.
 CHUNK_DIALOGUES = 20_000
 CHUNK_CHARACTERS = 1_000_000
 
-BLOCK = 1 << 22  # bytes
-
-Array = npt.NDArray[Any]
 OnBad = Callable[[CorpusError], None]
 OnSkip = Callable[[Path, str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """What went into a token file."""
-
-    dialogues: int = 0
-    turns: int = 0
-    tokens: int = 0
-    split: int = 0  # dialogues longer than the window, made into several examples
-    cut: int = 0  # turns longer than the window alone, which lost their end
-    unknown: int = 0  # [UNK] tokens
-    bad: int = 0  # records passed over
-
-    def __add__(self, other: Counts) -> Counts:
-        mine, others = asdict(self), asdict(other)
-        return Counts(**{name: mine[name] + others[name] for name in mine})
-
-
-@dataclass(frozen=True, slots=True)
-class TokenFile:
-    """Examples on disk. The arrays are memory maps: what is not looked at takes no memory."""
-
-    ids: Array  # [tokens] uint16 or uint32
-    learn: Array  # [tokens] bool
-    offsets: Array  # [examples + 1] int64, where each example begins
-    dialogue: Array  # [examples] uint64, a hash of the dialogue it was cut from
-    characters: Array  # [examples] int32, in the turns to be learned
-    counts: Counts
-    fingerprint: str
-
-    def __len__(self) -> int:
-        return len(self.dialogue)
-
-    def example(self, index: int) -> Example:
-        here = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
-        return Example(self.ids[here].tolist(), self.learn[here].tolist())
-
-    @property
-    def lengths(self) -> Array:
-        """[examples] in tokens."""
-        return np.diff(self.offsets)
 
 
 def tokenise(
@@ -104,27 +48,24 @@ def tokenise(
     """
     files = corpus_files(paths, on_skip, format)
     options = [FORMAT, codec.fingerprint, learn, format, keep_system, on_bad is not None]
-    fingerprint = _fingerprint(files, options)
+    fingerprint = fingerprint_of(files, options)
     folder = Path(cache) / f"tokens-{fingerprint}"
     found = open_tokens(folder)
     if found is None:
-        with _draft(folder) as draft, _Writer(draft, codec, learn) as writer:
+        with draft_of(folder) as draft, Writer(draft, len(codec.vocabulary)) as writer:
             tally = Tally()
             for file in files:
                 dialogues = read_corpus(file, on_bad, format=format, keep_system=keep_system, tally=tally)
                 for chunk in _chunks(dialogues):
-                    writer.add(chunk)
+                    _add(writer, codec, chunk, learn)
                     if progress:
                         progress(writer.counts.dialogues)
             _require_content(paths, writer.counts)
             writer.finish(fingerprint, tally.bad)
-        found = open_tokens(folder)
-    if found is None:
-        raise ConfigError(f"{folder}: damaged just after it was written; is the disk sound?")
-    return found
+    return found or _reopened(folder)
 
 
-def _fingerprint(files: Sequence[Path], options: Sequence[object]) -> str:
+def fingerprint_of(files: Sequence[Path], options: Sequence[object]) -> str:
     """Names the content of `files`, in order, and the options. A suffix may decide a file's format."""
     digest = hashlib.blake2b(json.dumps(options).encode(), digest_size=12)
     for path in files:
@@ -135,27 +76,6 @@ def _fingerprint(files: Sequence[Path], options: Sequence[object]) -> str:
             raise CorpusError(path, None, f"cannot be read ({error.strerror}); check its rights") from error
         digest.update(content + "".join(path.suffixes).encode() + b"\n")
     return digest.hexdigest()
-
-
-def open_tokens(folder: Path) -> TokenFile | None:
-    """The token file in `folder`; None when there is none or it is damaged."""
-    try:
-        meta = json.loads((folder / META).read_bytes())
-        arrays = {name: _open_array(folder / name, *meta["arrays"][name]) for name in ("ids", *INDEX)}
-        return TokenFile(**arrays, counts=Counts(**meta["counts"]), fingerprint=meta["fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _open_array(path: Path, dtype: str, size: int, checksum: int) -> Array:
-    found = 0
-    with path.open("rb") as file:  # and not through the map, whose pages would stay in memory
-        while block := file.read(BLOCK):
-            found = zlib.crc32(block, found)
-    array: Array = np.memmap(path, dtype, "r")
-    if len(array) != size or found != checksum:
-        raise ValueError(f"{path} is damaged")
-    return array
 
 
 def _chunks(dialogues: Iterable[Dialogue]) -> Iterator[list[Dialogue]]:
@@ -172,47 +92,18 @@ def _chunks(dialogues: Iterable[Dialogue]) -> Iterator[list[Dialogue]]:
         yield chunk
 
 
-class _Writer:
-    """Writes a token file's arrays into a folder, a chunk of dialogues at a time."""
+def _add(writer: Writer, codec: Codec, chunk: Sequence[Dialogue], learn: Learn) -> None:
+    examples = codec.encode_all(chunk, learn)
+    hashes = np.fromiter(map(_hash, chunk), np.uint64, len(chunk))
+    unknown = int((examples.ids == codec.unk_id).sum())
+    writer.add(examples, hashes, Counts(dialogues=len(chunk), turns=sum(map(len, chunk)), unknown=unknown))
 
-    def __init__(self, folder: Path, codec: Codec, learn: Learn) -> None:
-        dtype = "<u2" if len(codec.vocabulary) <= 0x10000 else "<u4"
-        self.counts = Counts()
-        self._folder, self._codec, self._learn = folder, codec, learn
-        self._arrays = {name: _Array(folder / name, kind) for name, kind in {"ids": dtype, **INDEX}.items()}
-        self._arrays["offsets"].append(np.zeros(1, np.int64))
 
-    def __enter__(self) -> _Writer:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for array in self._arrays.values():
-            array.close()
-
-    def add(self, chunk: Sequence[Dialogue]) -> None:
-        examples = self._codec.encode_all(chunk, self._learn)
-        hashes = np.fromiter(map(_hash, chunk), np.uint64, len(chunk))
-        self._arrays["ids"].append(examples.ids)
-        self._arrays["learn"].append(examples.learn)
-        self._arrays["offsets"].append(examples.offsets[1:] + self.counts.tokens)
-        self._arrays["dialogue"].append(hashes[examples.dialogue])
-        self._arrays["characters"].append(examples.characters)
-        self.counts += Counts(
-            dialogues=len(chunk),
-            turns=sum(map(len, chunk)),
-            tokens=len(examples.ids),
-            split=examples.split,
-            cut=examples.cut,
-            unknown=int((examples.ids == self._codec.unk_id).sum()),
-        )
-
-    def finish(self, fingerprint: str, bad: int) -> None:
-        """Write meta.json, without which the folder is no token file."""
-        arrays = {name: array.described for name, array in self._arrays.items()}
-        counts = asdict(self.counts + Counts(bad=bad))
-        meta = {"fingerprint": fingerprint, "counts": counts, "arrays": arrays}
-        with _telling(self._folder):
-            (self._folder / META).write_text(json.dumps(meta, indent=1), encoding="utf-8")
+def _reopened(folder: Path) -> TokenFile:
+    found = open_tokens(folder)
+    if found is None:
+        raise ConfigError(f"{folder}: damaged just after it was written; is the disk sound?")
+    return found
 
 
 def _require_content(paths: Sequence[Path | str], counts: Counts) -> None:
@@ -225,73 +116,43 @@ def _require_content(paths: Sequence[Path | str], counts: Counts) -> None:
 
 def _hash(dialogue: Dialogue) -> int:
     """The same for the same turns, in every process."""
-    text = "\0".join([turn.role + turn.text for turn in dialogue.turns]).encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
+    return text_hash("\0".join([turn.role + turn.text for turn in dialogue.turns]))
 
 
-class _Array:
-    """A flat array that grows on disk."""
-
-    def __init__(self, path: Path, dtype: str) -> None:
-        self._path, self._dtype = path, dtype
-        self._size = self._sum = 0
-        with _telling(path):
-            self._file = path.open("wb")
-
-    def append(self, values: Array) -> None:
-        array = values.astype(self._dtype)
-        self._size += len(array)
-        self._sum = zlib.crc32(array.tobytes(), self._sum)
-        with _telling(self._path):
-            self._file.write(array.data)
-            self._file.flush()
-
-    def close(self) -> None:
-        self._file.close()
-
-    @property
-    def described(self) -> tuple[str, int, int]:
-        return self._dtype, self._size, self._sum
+def text_hash(text: str) -> int:
+    """64 bits that are the same for the same text, in every process."""
+    data = text.encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
 
-@contextmanager
-def _telling(path: Path) -> Iterator[None]:
-    """A full disk or a forbidden folder is the user's to mend."""
-    try:
-        yield
-    except OSError as error:
-        problem = error.strerror or error
-        raise ConfigError(
-            f"{path}: cannot be written ({problem}); free space or give another folder"
-        ) from error
+def tokenise_texts(
+    texts: Callable[[], Iterable[str]], codec: TextCodec, *, wrap: bool, cache: Path, fingerprint: str
+) -> TokenFile:
+    """The token file of `texts`, from `cache` if it holds the one called `fingerprint`.
+
+    wrap  each text becomes examples of its own, between bos and eos; else the ids just follow one another
+    """
+    folder = Path(cache) / f"tokens-{fingerprint}"
+    found = open_tokens(folder)
+    if found is None:
+        with draft_of(folder) as draft, Writer(draft, len(codec.vocabulary)) as writer:
+            for chunk in _text_chunks(texts()):
+                examples = codec.encode_lines(chunk, wrap=wrap)
+                hashes = np.fromiter(map(text_hash, chunk), np.uint64, len(chunk))
+                unknown = int((examples.ids == codec.unk_id).sum())
+                writer.add(examples, hashes, Counts(dialogues=len(chunk), turns=len(chunk), unknown=unknown))
+            writer.finish(fingerprint)
+    return found or _reopened(folder)
 
 
-@contextmanager
-def _draft(folder: Path) -> Iterator[Path]:
-    """A new folder beside `folder` that takes its place when all went well, and vanishes when not."""
-    with _telling(folder.parent):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(folder)
-        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-{os.getpid()}-", dir=folder.parent))
-    try:
-        yield draft
-        _settle(draft, folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-
-
-def _settle(draft: Path, folder: Path) -> None:
-    try:
-        draft.replace(folder)
-    except OSError:  # a damaged one lies there, or another process was quicker
-        if open_tokens(folder) is None:
-            folder.replace(draft / "damaged")
-            draft.replace(folder)
-            shutil.rmtree(folder / "damaged", ignore_errors=True)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove the drafts of processes that were killed."""
-    for draft in folder.parent.glob(f".{folder.name}-*-*"):
-        if not psutil.pid_exists(int(draft.name.split("-")[-2])):
-            shutil.rmtree(draft, ignore_errors=True)
+def _text_chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+    chunk: list[str] = []
+    characters = 0
+    for text in texts:
+        chunk.append(text)
+        characters += len(text)
+        if len(chunk) == CHUNK_DIALOGUES or characters >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk

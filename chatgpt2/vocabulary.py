@@ -180,6 +180,12 @@ def read_tokenizer(directory: Path) -> TokenizerFiles:
     return TokenizerFiles(entries, lowercase, min(windows, default=None))
 
 
+def read_tokenizer_kind(directory: Path) -> str:
+    """The kind of model in a tokenizer directory, as tokenizer.json calls it; a bare vocab.txt is WordPiece."""
+    model = _read_json(directory / "tokenizer.json").get("model") or {}
+    return str(model.get("type") or ("WordPiece" if (directory / "vocab.txt").exists() else "BPE"))
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())

@@ -20,6 +20,7 @@ from chatgpt2.errors import ChatGPT2Error, ConfigError
 # name -> (module:object, what `chatgpt2 --help` says), so that --help imports no command.
 COMMANDS = {
     "train-dialog": ("train:train_dialog", "Train or fine-tune a model on dialogues."),
+    "train-text": ("train:train_text", "Train or fine-tune a model on any text."),
     "chat": ("chat:chat", "Talk to a model in the terminal."),
     "generate": ("generate:generate", "Let a model go on with texts."),
     "evaluate": ("evaluate:evaluate", "Measure a model on text that it has not learned from."),

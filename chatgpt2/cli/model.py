@@ -159,7 +159,8 @@ def merge(directory: Path, out: Path, force: bool) -> None:
         merged = load_any(directory)
         save_checkpoint(draft, merged.model, merged.codec, merged.card)
     click.echo(f"{out}: {_millions(merged)} M parameters, loads without its adapter and its base.")
-    click.echo(f"Next: chatgpt2 chat --model {out}")
+    use = "chat --model" if merged.card.objective == "dialogue" else "generate"
+    click.echo(f"Next: chatgpt2 {use} {out}")
 
 
 def _facts(found: AnyCheckpoint) -> dict[str, Any]:
@@ -175,8 +176,8 @@ def _facts(found: AnyCheckpoint) -> dict[str, Any]:
         "parameters": found.model.num_parameters(),
         "shape": f"{config.n_layer} layers × {config.n_embd}, {config.n_head} heads",
         "entries": len(found.codec.vocabulary),
-        "tokenizer": _tokenizer(found),
         **card,
+        "tokenizer": _tokenizer(found),
     }
 
 

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from chatgpt2.evaluation import HeldOut
-from chatgpt2.training.dialogue import Result
-from chatgpt2.training.options import TrainOptions
+from chatgpt2.training.learn import Result
+from chatgpt2.training.options import RunOptions
 from chatgpt2.training.plan import Plan
 from chatgpt2.training.watch import Progress, Sample
 
@@ -33,8 +33,8 @@ def duration(seconds: float) -> str:
 class Screen:
     """Shows a run. Implements training.watch.Observer."""
 
-    def __init__(self, options: TrainOptions, *, quiet: bool = False) -> None:
-        self.options = options
+    def __init__(self, options: RunOptions, use: str, *, quiet: bool = False) -> None:
+        self.options, self.use = options, use
         self.console = Console(stderr=True, quiet=quiet, highlight=False)
         self.plan: Plan | None = None
         self.held_out: HeldOut | None = None
@@ -86,7 +86,7 @@ class Screen:
         """What was made, how good it is, what to type next."""
         if not result.finished:
             self.notice(f"stopped after step {result.steps:,}; saved in {result.out}")
-            self._next(f"chatgpt2 train-dialog --resume --out {result.out}")
+            self._next(f"chatgpt2 {self.options.command} --resume --out {result.out}")
             return
         self.notice(
             f"trained {result.steps:,} steps in {duration(result.seconds)}; the model is in {result.out}"
@@ -97,13 +97,19 @@ class Screen:
                 f"held out: loss {shown.loss:.4f} per token, perplexity {shown.perplexity_per_character:.2f} "
                 "per character"
             )
+        if result.tested:
+            shown = result.tested
+            self.notice(
+                f"test: loss {shown.loss:.4f} per token, perplexity {shown.perplexity_per_character:.2f} "
+                "per character"
+            )
         if "distinct_2" in result.metrics:
             self.notice(
                 f"sampled replies: distinct-2 {result.metrics['distinct_2']:.2f}, "
                 f"repetition {result.metrics['repetition']:.0%}"
             )
         self.notice(f"loss curve: {result.out / 'loss.png'}; every step: {result.out / 'metrics.jsonl'}")
-        self._next(f"chatgpt2 chat --model {result.out}")
+        self._next(f"{self.use} {result.out}")
 
     def _next(self, command: str) -> None:
         self.console.print(Text("next: ", style="bold") + Text(command, style="bold green"), soft_wrap=True)

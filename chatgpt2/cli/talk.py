@@ -138,10 +138,11 @@ async def _serving(options: Talk, say: Callable[[str], None], source: str) -> Se
 
 
 def _load(source: str, options: Talk, notify: Callable[[str, str], None]) -> Serving:
-    from chatgpt2.loading import choose_engine, open_model
+    from chatgpt2.loading import choose_engine, open_model, require_dialogue
 
     if source != options.model and choose_engine(options.engine)[0] == "remote":
         raise ConfigError(
             "the model is the remote server's: exchange it there, and start the chat with the new one"
         )
+    require_dialogue(source)
     return open_model(source, options.engine, data_folder() / "openvino", notify)

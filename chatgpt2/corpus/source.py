@@ -87,7 +87,7 @@ def open_source(path: Path) -> Source:
     if not sample.data:
         raise CorpusError(path, None, "is empty; nothing can be read from it")
     if sample.encoding is None:
-        raise CorpusError(path, None, "is not text; expected dialogues as text, JSON, CSV or a .gz of these")
+        raise CorpusError(path, None, "is not text; expected plain text, JSON, CSV or a .gz of these")
     candidates = [_marked(sample.data)] if _marked(sample.data) else ["utf-8", "gb18030"]
     faults = []
     for encoding in cast(list[str], candidates):

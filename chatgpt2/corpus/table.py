@@ -19,12 +19,12 @@ Row = tuple[int, list[str]]  # line, cells
 
 def read_csv(lines: Iterable[str]) -> Iterator[Record | Problem]:
     """Pairs separated by commas, quoted as spreadsheets do."""
-    return _read(_csv_rows(lines))
+    return _read(csv_rows(lines))
 
 
 def read_tsv(lines: Iterable[str]) -> Iterator[Record | Problem]:
     """Pairs separated by tabs, one per line."""
-    return _read((number, _tsv_cells(line)) for number, line in enumerate(lines, 1))
+    return _read((number, tsv_cells(line)) for number, line in enumerate(lines, 1))
 
 
 def header_cells(row: list[str]) -> list[str]:
@@ -80,7 +80,7 @@ def _pair(row: Row, columns: list[list[int]], exact: bool) -> Iterator[Record | 
     yield Record(line, ["\n".join(filter(None, (texts[i] for i in side))) for side in columns])
 
 
-def _csv_rows(lines: Iterable[str]) -> Iterator[Row | Problem]:
+def csv_rows(lines: Iterable[str]) -> Iterator[Row | Problem]:
     csv.field_size_limit(_FIELD_LIMIT)
     reader = csv.reader(line.rstrip("\r\n").replace("\r", " ") + "\n" for line in lines)
     while True:
@@ -93,7 +93,7 @@ def _csv_rows(lines: Iterable[str]) -> Iterator[Row | Problem]:
             yield Problem(line, f"is not CSV ({error}); check the quotes")
 
 
-def _tsv_cells(line: str) -> list[str]:
+def tsv_cells(line: str) -> list[str]:
     return [_unquoted(cell) for cell in line.strip("\r\n").split("\t")]
 
 

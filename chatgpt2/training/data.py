@@ -10,7 +10,8 @@ import numpy as np
 from chatgpt2.batches import held_out_count, split_held_out
 from chatgpt2.codec import Codec
 from chatgpt2.errors import CorpusError
-from chatgpt2.tokens import Array, TokenFile, tokenise
+from chatgpt2.material import Pile, pile_of
+from chatgpt2.tokens import TokenFile, tokenise
 from chatgpt2.training.options import TrainOptions
 from chatgpt2.training.watch import Observer
 
@@ -19,20 +20,13 @@ from chatgpt2.training.watch import Observer
 class Data:
     """The examples to learn from and those held out."""
 
-    tokens: TokenFile
-    train: Array
-    held_tokens: TokenFile
-    held: Array
-
-    @property
-    def train_tokens(self) -> int:
-        """Tokens to learn from."""
-        return int(self.tokens.lengths[self.train].sum())
+    learned: Pile
+    held: Pile
 
     @property
     def fingerprint(self) -> str:
         """Names the content of both; a run goes on only with the same."""
-        return f"{self.tokens.fingerprint}/{self.held_tokens.fingerprint}"
+        return f"{self.learned.file.fingerprint}/{self.held.file.fingerprint}"
 
 
 def read_data(options: TrainOptions, codec: Codec, cache: Path, observer: Observer) -> Data:
@@ -58,19 +52,18 @@ def read_data(options: TrainOptions, codec: Codec, cache: Path, observer: Observ
 
     tokens = read(options.corpus)
     if options.eval_corpus:
-        held = read(options.eval_corpus)
-        train, _ = split_held_out(tokens, 0)
-        everything, _ = split_held_out(held, 0)
-        _describe(tokens, train, everything, observer)
-        return Data(tokens, train, held, everything)
-    different = len(np.unique(tokens.dialogue))
-    train, out = split_held_out(tokens, held_out_count(different, options.eval_fraction))
-    _describe(tokens, train, out, observer)
-    return Data(tokens, train, tokens, out)
+        data = Data(pile_of(tokens, codec.pad_id), pile_of(read(options.eval_corpus), codec.pad_id))
+    else:
+        different = len(np.unique(tokens.dialogue))
+        train, out = split_held_out(tokens, held_out_count(different, options.eval_fraction))
+        data = Data(pile_of(tokens, codec.pad_id, train), pile_of(tokens, codec.pad_id, out))
+    data.learned.longest = codec.window
+    _describe(data, observer)
+    return data
 
 
-def _describe(tokens: TokenFile, train: Array, out: Array, observer: Observer) -> None:
-    counts = tokens.counts
+def _describe(data: Data, observer: Observer) -> None:
+    counts = data.learned.file.counts
     text = f"{counts.dialogues:,} dialogues, {counts.turns:,} turns, {counts.tokens:,} tokens"
     if counts.split:
         text += f"; {counts.split:,} longer than the window were split"
@@ -80,6 +73,6 @@ def _describe(tokens: TokenFile, train: Array, out: Array, observer: Observer) -
         text += f"; {counts.bad:,} bad records left out"
     observer.notice(text)
     observer.notice(
-        f"training on {len(train):,} examples, {len(out):,} held out"
-        + ("" if len(out) else " (too few dialogues to spare any: no held-out loss)")
+        f"training on {len(data.learned):,} examples, {len(data.held):,} held out"
+        + ("" if len(data.held) else " (too few dialogues to spare any: no held-out loss)")
     )

@@ -1,41 +1,48 @@
-"""The options of a training run, and the defaults that depend on the data."""
+"""The options of a training run, and what they must keep to."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from chatgpt2.codec import Learn
+from chatgpt2.corpus.texts import Shape
 from chatgpt2.errors import ConfigError
+from chatgpt2.hub import Hub
+
+Rule = tuple[str, bool, str]
+"""An option, whether its value is good, and what it must be."""
+
+
+def above(value: float | None, least: float = 0) -> bool:
+    """Whether an option was left out, or is above `least`."""
+    return value is None or value > least
 
 
 @dataclass(frozen=True, slots=True)
-class TrainOptions:
-    """How to train. None means: chosen for the data and the machine, see `training.plan`."""
+class RunOptions:
+    """How to train, whatever is learned. None means: chosen for the data and the machine, see `training.plan`."""
 
-    corpus: tuple[Path, ...] = ()
+    command: ClassVar[str] = ""
+
     out: Path = Path("models/model")
     size: str = "small"
     base: str | None = None
+    hub: Hub = "huggingface"
     vocabulary: Path | None = None
     lora: int | None = None
     freeze: int = 0
-    learn: Learn = "all"
     epochs: float | None = None
     steps: int | None = None
     minutes: float | None = None
     batch_tokens: int | None = None
-    length: int | None = None
     dropout: float | None = None
-    join: float | None = None
     optimizer: Literal["muon", "adamw"] = "muon"
     lr: float | None = None
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     min_lr: float = 0.0
     warmup: int | None = None
-    eval_fraction: float | None = None
-    eval_corpus: tuple[Path, ...] = ()
     eval_every: int | None = None
     patience: int | None = None
     seed: int = 0
@@ -45,9 +52,6 @@ class TrainOptions:
     report_to: tuple[str, ...] = ()
     save_every: int | None = None
     keep: int = 1
-    format: str | None = None
-    keep_system: bool = False
-    skip_bad: bool = False
     samples: int = 3
 
     def __post_init__(self) -> None:
@@ -66,29 +70,30 @@ class TrainOptions:
             raise ConfigError("--save-every cannot be given with --patience: each evaluation is saved then")
         if self.patience is not None and self.eval_every == 0:
             raise ConfigError("--patience counts evaluations, and --eval-every 0 has none: give one of them")
-        if self.eval_fraction is not None and self.eval_corpus:
-            raise ConfigError("--eval-fraction and --eval-corpus both say what to hold out: give one of them")
-        for option, good, rule in self._rules():
+        for option, good, rule in (*self._shared_rules(), *self.rules()):
             if not good:
                 value = getattr(self, option)
                 raise ConfigError(f"--{option.replace('_', '-')} {value}: it must be {rule}")
 
-    def _rules(self) -> tuple[tuple[str, bool, str], ...]:
-        def above(value: float | None, least: float = 0) -> bool:
-            return value is None or value > least
+    @property
+    def joined(self) -> float | None:
+        """The share of examples that follow another one in a row; None: chosen."""
+        return 0.0
 
+    def rules(self) -> tuple[Rule, ...]:
+        """Those of the options that only one objective has."""
+        return ()
+
+    def _shared_rules(self) -> tuple[Rule, ...]:
         return (
             ("epochs", above(self.epochs), "above 0"),
             ("steps", above(self.steps), "1 or more"),
             ("minutes", above(self.minutes), "above 0"),
             ("batch_tokens", above(self.batch_tokens, 7), "8 or more"),
-            ("length", self.length is None or 8 <= self.length <= 8192, "8 to 8192"),
             ("dropout", self.dropout is None or 0 <= self.dropout < 1, "at least 0 and below 1"),
-            ("join", self.join is None or 0 <= self.join < 1, "at least 0 and below 1"),
             ("lr", above(self.lr), "above 0"),
             ("min_lr", self.min_lr >= 0 and (self.lr is None or self.min_lr <= self.lr), "0 to --lr"),
             ("warmup", self.warmup is None or self.warmup >= 0, "0 or more"),
-            ("eval_fraction", self.eval_fraction is None or 0 <= self.eval_fraction < 1, "0 to below 1"),
             ("eval_every", self.eval_every is None or self.eval_every >= 0, "1 or more (0: only at the end)"),
             ("patience", above(self.patience), "1 or more"),
             ("save_every", above(self.save_every), "1 or more"),
@@ -97,4 +102,97 @@ class TrainOptions:
             ("freeze", self.freeze >= 0, "0 or more"),
             ("threads", above(self.threads), "1 or more"),
             ("samples", self.samples >= 0, "0 or more"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions(RunOptions):
+    """How to train on dialogues."""
+
+    command: ClassVar[str] = "train-dialog"
+
+    corpus: tuple[Path, ...] = ()
+    learn: Learn = "all"
+    length: int | None = None
+    join: float | None = None
+    eval_fraction: float | None = None
+    eval_corpus: tuple[Path, ...] = ()
+    format: str | None = None
+    keep_system: bool = False
+    skip_bad: bool = False
+
+    def __post_init__(self) -> None:
+        RunOptions.__post_init__(self)
+        if self.eval_fraction is not None and self.eval_corpus:
+            raise ConfigError("--eval-fraction and --eval-corpus both say what to hold out: give one of them")
+
+    @property
+    def joined(self) -> float | None:
+        return self.join
+
+    def rules(self) -> tuple[Rule, ...]:
+        return (
+            ("length", self.length is None or 8 <= self.length <= 8192, "8 to 8192"),
+            ("join", self.join is None or 0 <= self.join < 1, "at least 0 and below 1"),
+            ("eval_fraction", self.eval_fraction is None or 0 <= self.eval_fraction < 1, "0 to below 1"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TextOptions(RunOptions):
+    """How to train on texts.
+
+    shape      stream, lines or records, see `corpus.texts`
+    field      the column or field that holds the text: a name, or a number from 1 on
+    block      tokens of a window of the stream, or of the longest example
+    windows    of a stream: each epoch's begin elsewhere (random), or always at the same places (disjoint)
+    tokenizer  bert, char, bpe, or the directory or hub name of one; None: the base's, else bert
+    entries    of a bpe tokenizer that is trained
+    bos, eos   what stands before and after each text; None: the tokenizer's own
+    split      percentages to train on, to evaluate on while training, and to test on at the end
+    """
+
+    command: ClassVar[str] = "train-text"
+
+    paths: tuple[Path, ...] = ()
+    shape: Shape = "stream"
+    field: str | None = None
+    validation: tuple[Path, ...] = ()
+    test: tuple[Path, ...] = ()
+    split: tuple[float, ...] | None = None
+    clean: bool = False
+    block: int | None = None
+    windows: Literal["random", "disjoint"] = "random"
+    tokenizer: str | None = None
+    entries: int | None = None
+    bos: str | None = None
+    eos: str | None = None
+
+    def __post_init__(self) -> None:
+        RunOptions.__post_init__(self)
+        if self.split is not None and (self.validation or self.test):
+            raise ConfigError(
+                "--split shares out the texts, --validation and --test name others: give one of them"
+            )
+        if self.shape == "stream" and (self.bos or self.eos):
+            raise ConfigError("--bos and --eos stand around each text: they need --as lines or --as records")
+        if self.entries is not None and (self.tokenizer != "bpe" or self.base is not None):
+            raise ConfigError(
+                "--entries is the size of a bpe tokenizer to be trained: it needs --tokenizer bpe, no --base"
+            )
+        if self.vocabulary is not None and self.tokenizer not in (None, "bert"):
+            raise ConfigError(
+                f"--vocabulary is BERT's, and --tokenizer {self.tokenizer} has none: leave one out"
+            )
+
+    def rules(self) -> tuple[Rule, ...]:
+        split = self.split or (100,)
+        return (
+            ("block", self.block is None or 8 <= self.block <= 8192, "8 to 8192"),
+            ("entries", above(self.entries, 299), "300 or more"),
+            (
+                "split",
+                1 <= len(split) <= 3 and min(split) >= 0 and split[0] > 0 and abs(sum(split) - 100) < 0.01,
+                "two or three percentages that add up to 100, such as 90-10 or 70-20-10",
+            ),
         )

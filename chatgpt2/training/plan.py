@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
-from chatgpt2.batches import Deal, count_batches
+from chatgpt2.batches import Deal
 from chatgpt2.errors import ConfigError
-from chatgpt2.tokens import Array, TokenFile
-from chatgpt2.training.options import TrainOptions
+from chatgpt2.material import Material, count_batches
+from chatgpt2.training.options import RunOptions
 
 # Tokens that a model from scratch should see by default, and that a fine-tuned one should.
 _SCRATCH_TOKENS, _TUNE_TOKENS = 6_000_000, 2_000_000
@@ -63,7 +61,7 @@ def default_epochs(tokens: int, tuning: bool) -> float:
     return float(min(max(round(wanted), 2 if tuning else 3), 10 if tuning else 40))
 
 
-def default_lr(options: TrainOptions) -> float:
+def default_lr(options: RunOptions) -> float:
     """The peak learning rate of the block matrices, see docs/benchmarks.md for how they were found."""
     if options.lora is not None:
         return 1e-3
@@ -73,16 +71,15 @@ def default_lr(options: TrainOptions) -> float:
 
 
 def steps_without_clock(
-    options: TrainOptions, tokens: TokenFile, train: Array, budget: int, window: int
+    options: RunOptions, material: Material, budget: int, window: int
 ) -> tuple[int, float]:
     """The number of steps when --minutes does not decide it, and of passes over the corpus."""
-    lengths = np.asarray(tokens.lengths)
-    total = int(lengths[train].sum())
+    total = material.tokens
     if options.steps is not None:
         return options.steps, options.steps * budget / max(1, total)
     epochs = options.epochs or default_epochs(total, options.base is not None)
-    join = default_join(epochs) if options.join is None else options.join
-    steps = count_batches(lengths, train, Deal(budget, options.seed, join, window), epochs)
+    join = default_join(epochs) if options.joined is None else options.joined
+    steps = count_batches(material, Deal(budget, options.seed, join, window), epochs)
     # A handful of dialogues makes an epoch of one step: see them often enough to learn them.
     return (steps if options.epochs else max(steps, 60)), epochs
 
@@ -97,7 +94,7 @@ def steps_in_time(seconds: float, step_seconds: float, evaluation_seconds: float
 
 
 def make_plan(
-    options: TrainOptions,
+    options: RunOptions,
     steps: int,
     budget: int,
     bf16: bool,
@@ -122,6 +119,6 @@ def make_plan(
         log_every=max(1, steps // 500),
         bf16=bf16,
         dropout=default_dropout(passes) if options.dropout is None else options.dropout,
-        join=default_join(passes) if options.join is None else options.join,
+        join=default_join(passes) if options.joined is None else options.joined,
         window=window,
     )

@@ -12,21 +12,10 @@ import numpy as np
 import torch
 from transformers import GPT2LMHeadModel
 
-from chatgpt2.tokens import Array, TokenFile
+from chatgpt2.tokens import Array
 
 EMBEDDING_STD = 0.05
 _BIAS = 5.0
-_SAMPLE = 20_000
-
-
-def token_counts(tokens: TokenFile, examples: Array, vocabulary: int) -> Array:
-    """How often each id is to be predicted in up to 20,000 of the examples. [vocabulary] int64"""
-    counts = np.zeros(vocabulary, dtype=np.int64)
-    for number in examples[:: max(1, len(examples) // _SAMPLE)].tolist():
-        here = slice(int(tokens.offsets[number]), int(tokens.offsets[number + 1]))
-        ids = tokens.ids[here][tokens.learn[here]]
-        np.add.at(counts, ids, 1)
-    return counts
 
 
 @torch.no_grad()

@@ -10,27 +10,33 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import transformers
 
 import chatgpt2
 from chatgpt2.errors import ConfigError
-from chatgpt2.training.options import TrainOptions
+from chatgpt2.training.options import RunOptions, TextOptions, TrainOptions
 from chatgpt2.training.plan import Plan
 from chatgpt2.training.trainer import COMPLETE
 
 RUN = "run.json"
+# What a command's options are.
+KINDS: dict[str, type[RunOptions]] = {kind.command: kind for kind in (TrainOptions, TextOptions)}
+_FILES = {"corpus", "eval_corpus", "paths", "validation", "test"}
 # These may differ when a run goes on: they change what is shown and kept, not what is learned.
 FREE = {"out", "report_to", "keep", "samples", "threads", "device"}
+
+
+Options = TypeVar("Options", bound=RunOptions)
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
     """What run.json holds."""
 
-    options: TrainOptions
+    options: RunOptions
     plan: Plan
     data_fingerprint: str
     versions: dict[str, str]
@@ -38,6 +44,7 @@ class Run:
     def write(self, out: Path) -> None:
         """Write run.json whole or not at all."""
         raw = {
+            "command": self.options.command,
             "options": {key: _plain(value) for key, value in asdict(self.options).items()},
             "plan": asdict(self.plan),
             "data_fingerprint": self.data_fingerprint,
@@ -52,8 +59,13 @@ class Run:
         """The run kept in `out`."""
         try:
             raw = json.loads((out / RUN).read_text(encoding="utf-8"))
-            options = TrainOptions(**_typed(raw["options"]))
-            return cls(options, Plan(**raw["plan"]), raw["data_fingerprint"], raw["versions"])
+            kind = KINDS[raw.get("command", TrainOptions.command)]
+            return cls(
+                kind(**_typed(kind, raw["options"])),
+                Plan(**raw["plan"]),
+                raw["data_fingerprint"],
+                raw["versions"],
+            )
         except FileNotFoundError as error:
             raise ConfigError(f"--resume: {out} holds no run (no {RUN}): check --out") from error
         except (ValueError, KeyError, TypeError) as error:
@@ -66,13 +78,14 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _typed(raw: dict[str, Any]) -> dict[str, Any]:
-    known = {f.name for f in fields(TrainOptions)}
+def _typed(kind: type[RunOptions], raw: dict[str, Any]) -> dict[str, Any]:
+    known = {f.name for f in fields(kind)}
     typed = {key: value for key, value in raw.items() if key in known}
-    for key in ("corpus", "eval_corpus"):
+    for key in _FILES & typed.keys():
         typed[key] = tuple(Path(p) for p in typed[key])
-    typed["report_to"] = tuple(typed["report_to"])
-    for key in ("out", "vocabulary"):
+    for key in {"report_to", "split"} & typed.keys():
+        typed[key] = tuple(typed[key]) if typed[key] is not None else None
+    for key in {"out", "vocabulary"} & typed.keys():
         typed[key] = Path(typed[key]) if typed[key] is not None else None
     return typed
 
@@ -87,8 +100,9 @@ def check_free(out: Path) -> None:
     """Refuse an `out` that holds something else, so that no run overwrites another."""
     if out.is_dir() and any(out.iterdir()):
         if (out / RUN).exists():
+            command = _command(out)
             raise ConfigError(
-                f"--out {out} holds another run: continue it with `chatgpt2 train-dialog --resume --out {out}`, "
+                f"--out {out} holds another run: continue it with `chatgpt2 {command} --resume --out {out}`, "
                 "choose another folder, or delete it"
             )
         raise ConfigError(f"--out {out} is not empty: choose another folder")
@@ -96,7 +110,32 @@ def check_free(out: Path) -> None:
         raise ConfigError(f"--out {out} is a file: choose a folder")
 
 
-def resumed_options(saved: TrainOptions, given: dict[str, Any]) -> TrainOptions:
+def with_whole_paths(options: Options) -> Options:
+    """The same options with absolute paths, so that a run can go on from another folder."""
+    values = {f.name: getattr(options, f.name) for f in fields(options)}
+    for key in _FILES & values.keys():
+        values[key] = tuple(Path(p).resolve() for p in values[key])
+    if values["vocabulary"] is not None:
+        values["vocabulary"] = Path(values["vocabulary"]).resolve()
+    for key in ("base", "tokenizer"):
+        if _is_folder(values.get(key)):
+            values[key] = str(Path(values[key]).resolve())
+    return type(options)(**values)
+
+
+def _is_folder(name: Path | str | None) -> bool:
+    return name is not None and str(name) not in ("bert", "char", "bpe") and Path(name).is_dir()
+
+
+def _command(out: Path) -> str:
+    """The command that the run in `out` is one of."""
+    try:
+        return Run.read(out).options.command
+    except ConfigError:  # damaged, but not to be written over either
+        return TrainOptions.command
+
+
+def resumed_options(saved: Options, given: dict[str, Any]) -> Options:
     """The options of the saved run; one given again must be the same, unless it cannot change the result."""
     changed = dict(asdict(saved))
     for key, value in given.items():
@@ -107,7 +146,7 @@ def resumed_options(saved: TrainOptions, given: dict[str, Any]) -> TrainOptions:
             raise ConfigError(
                 f"--{flag} cannot change in a resumed run (it began with {changed[key]}): leave it out"
             )
-    return TrainOptions(**changed)
+    return type(saved)(**changed)
 
 
 def versions() -> dict[str, str]:

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
-from chatgpt2.batches import Batch, BatchStream, Examples
-from chatgpt2.tokens import Array, TokenFile
+from chatgpt2.batches import Batch
+from chatgpt2.material import BatchStream, Material
 from chatgpt2.training.optimizer import MuonAdamW, parameter_groups
-from chatgpt2.training.options import TrainOptions
+from chatgpt2.training.options import RunOptions
 from chatgpt2.training.plan import Plan
 
 _LEAST = 6
@@ -30,10 +30,9 @@ class Speed:
 
 def measure_speed(
     model: Any,
-    options: TrainOptions,
+    options: RunOptions,
     plan: Plan,
-    train: tuple[TokenFile, Array],
-    pad_id: int,
+    train: Material,
     device: str,
 ) -> Speed:
     """Time real steps on the run's own batches, for 3 % of the minutes but at most 10 seconds, and put
@@ -49,7 +48,7 @@ def measure_speed(
     optimizer = MuonAdamW(groups, lr=plan.lr)
     process = PartialState()
     stream = BatchStream(
-        *train,
+        train,
         plan.deal(options.seed),
         steps=1000,
         rank=process.process_index,
@@ -57,10 +56,9 @@ def measure_speed(
     )
     seconds: list[float] = []
     seen = 0
-    dataset = Examples(train[0], pad_id, plan.window)
     began = time.perf_counter()
     for rows in stream:
-        batch = dataset.__getitems__(rows)
+        batch = train.__getitems__(rows)
         start = time.perf_counter()
         _step(model, optimizer, batch, device)
         seconds.append(time.perf_counter() - start)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,13 +17,12 @@ from transformers import Trainer, TrainingArguments
 from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 from transformers.trainer_callback import EarlyStoppingCallback, PrinterCallback
 
-from chatgpt2.batches import Batch, BatchStream, Examples, cut_batches
-from chatgpt2.codec import Codec
+from chatgpt2.batches import Batch
 from chatgpt2.errors import ConfigError
 from chatgpt2.evaluation import HeldOut
-from chatgpt2.tokens import Array, TokenFile
+from chatgpt2.material import BatchStream, Material
 from chatgpt2.training.optimizer import MuonAdamW, parameter_groups
-from chatgpt2.training.options import TrainOptions
+from chatgpt2.training.options import RunOptions
 from chatgpt2.training.plan import Plan
 from chatgpt2.training.schedule import learning_rate_factor
 
@@ -42,8 +43,8 @@ class Patience(EarlyStoppingCallback):
         self.early_stopping_patience_counter = sum(step > (state.best_global_step or 0) for step in evaluated)
 
 
-class DialogueTrainer(Trainer):
-    """Trains on length-bucketed batches with the loss of every step divided by its global label count.
+class TextTrainer(Trainer):
+    """Trains on batches of token ids with the loss of every step divided by its global label count.
 
     `stop` may be set by a signal handler: all processes leave after the same step.
     """
@@ -51,17 +52,16 @@ class DialogueTrainer(Trainer):
     def __init__(
         self,
         model: Any,
-        codec: Codec,
-        options: TrainOptions,
+        options: RunOptions,
         plan: Plan,
-        train: tuple[TokenFile, Array],
-        held_out: tuple[TokenFile, Array],
+        learned: Material,
+        held: Material,
         folder: Path,
         device: str,
     ) -> None:
-        self.options, self.plan, self.codec = options, plan, codec
-        self.train_tokens, self.train_examples = train
-        self.held_tokens, self.held_examples = held_out
+        self.options, self.plan = options, plan
+        self.learned, self.held = learned, held
+        self.shown: Callable[[list[int]], str] = str
         self.stop = False
         self.stopping = False
         self.tokens_seen = 0
@@ -69,9 +69,9 @@ class DialogueTrainer(Trainer):
         self.last_held_out: tuple[int, HeldOut] | None = None
         super().__init__(
             model=model,
-            args=_arguments(options, plan, folder, device, len(self.held_examples) > 0),
-            train_dataset=Examples(self.train_tokens, codec.pad_id, plan.window),
-            eval_dataset=Examples(self.held_tokens, codec.pad_id),
+            args=_arguments(options, plan, folder, device, len(held) > 0),
+            train_dataset=learned,
+            eval_dataset=held,
         )
         self.remove_callback(PrinterCallback)
         self.model_accepts_loss_kwargs = False
@@ -86,14 +86,13 @@ class DialogueTrainer(Trainer):
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches dealt out by our own sampler; accelerate must not deal them out again."""
         stream = BatchStream(
-            self.train_tokens,
-            self.train_examples,
+            self.learned,
             self.plan.deal(self.options.seed),
             steps=self.plan.steps,
             rank=self.args.process_index,
             world=self.args.world_size,
         )
-        return DataLoader(self.train_dataset, batch_sampler=stream, collate_fn=_inputs)  # type: ignore[arg-type]
+        return DataLoader(self.learned, batch_sampler=stream, collate_fn=_inputs)  # type: ignore[arg-type]
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Muon and AdamW behind one face."""
@@ -135,7 +134,19 @@ class DialogueTrainer(Trainer):
         self.tokens_seen += tokens
         self.stopping = stop > 0
         total: Tensor = model(**inputs)
+        if not math.isfinite(total.item()):  # before the step is taken: the weights stay as good as they were
+            self._refuse(total.item(), inputs["ids"])
         return torch.mul(total, self.args.world_size / max(1, labels))
+
+    def _refuse(self, total: float, ids: Tensor) -> None:
+        text = " ".join(self.shown(ids[0, :24].tolist()).split())
+        kept = Path(str(self.args.output_dir))
+        saved = max((int(p.parent.name.rsplit("-", 1)[1]) for p in kept.glob(f"*/{COMPLETE}")), default=0)
+        where = f"the weights of step {saved:,} are kept in {kept}" if saved else "no step was saved before"
+        raise ConfigError(
+            f"the loss is {total} at step {self.state.global_step + 1:,}, in the batch that begins with {text!r}: "
+            f"lower --lr or take --precision fp32, and look at that text; {where}"
+        )
 
     def _sum_over_processes(self, *numbers: int) -> list[int]:
         if self.args.world_size == 1:
@@ -161,18 +172,18 @@ class DialogueTrainer(Trainer):
 
     def measure(self) -> HeldOut:
         """Loss per labelled token and perplexity per character on the held-out examples."""
+        return self.measured(self.held)
+
+    def measured(self, material: Material) -> HeldOut:
+        """The same on other material, over all processes."""
         model = self.network
         was_training = model.training
         model.eval()
-        lengths = self.held_tokens.lengths
-        order = self.held_examples[lengths[self.held_examples].argsort(kind="stable")]
-        mine = cut_batches(lengths, order, max(4096, self.plan.batch_tokens))
-        held_out = Examples(self.held_tokens, self.codec.pad_id)
+        batches = list(material.in_order(max(4096, self.plan.batch_tokens)))
         nll, labels = torch.zeros((), dtype=torch.float64), 0
         with torch.no_grad():
-            for numbers in mine[self.args.process_index :: self.args.world_size]:
-                batch = held_out.__getitems__([[n] for n in numbers.tolist()])
-                inputs = self._prepare_inputs(_inputs(batch))
+            for rows in batches[self.args.process_index :: self.args.world_size]:
+                inputs = self._prepare_inputs(_inputs(material.__getitems__(rows)))
                 inputs.pop("tokens")
                 nll += model(**inputs).double().cpu()
                 labels += len(inputs["labels"])
@@ -181,12 +192,11 @@ class DialogueTrainer(Trainer):
             sums = torch.tensor([nll.item(), labels], dtype=torch.float64, device=self.args.device)
             torch.distributed.all_reduce(sums)
             nll, labels = sums[0], int(sums[1])
-        characters = int(self.held_tokens.characters[self.held_examples].sum())
-        return HeldOut.of(float(nll), labels, characters)
+        return HeldOut.of(float(nll), labels, material.characters)
 
     def final_held_out(self) -> HeldOut | None:
         """The held-out figures of the weights as they are now; None without held-out examples."""
-        if not len(self.held_examples):
+        if not len(self.held):
             return None
         best = self.args.load_best_model_at_end  # then the weights are those of another step
         if self.last_held_out and self.last_held_out[0] == self.state.global_step and not best:
@@ -201,7 +211,7 @@ class DialogueTrainer(Trainer):
 
 
 def _arguments(
-    options: TrainOptions, plan: Plan, folder: Path, device: str, held_out: bool
+    options: RunOptions, plan: Plan, folder: Path, device: str, held_out: bool
 ) -> TrainingArguments:
     evaluates = held_out and plan.eval_every > 0
     patient = options.patience is not None and evaluates

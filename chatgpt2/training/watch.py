@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import signal
 import threading
 import time
@@ -15,14 +14,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from transformers import TrainerCallback
 
-from chatgpt2.errors import ConfigError
 from chatgpt2.evaluation import HeldOut
 from chatgpt2.training.curve import read_metrics
 from chatgpt2.training.machine import memory_used
 from chatgpt2.training.plan import Plan
 
 if TYPE_CHECKING:
-    from chatgpt2.training.trainer import DialogueTrainer
+    from chatgpt2.training.trainer import TextTrainer
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,7 @@ class Observer(Protocol):
 class Watch(TrainerCallback):
     """Tells the observer, writes metrics.jsonl, stops on Ctrl-C after the step that runs."""
 
-    def __init__(self, trainer: DialogueTrainer, observer: Observer, metrics: Path, sampler: Any) -> None:
+    def __init__(self, trainer: TextTrainer, observer: Observer, metrics: Path, sampler: Any) -> None:
         self.trainer, self.observer, self.metrics, self.sampler = trainer, observer, metrics, sampler
         self.recent: deque[tuple[float, int]] = deque(maxlen=50)
         self.began = 0.0
@@ -96,13 +94,9 @@ class Watch(TrainerCallback):
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kw: Any
     ) -> None:
-        """Tell the observer of a step's loss; an infinite one ends the run with advice."""
+        """Tell the observer of a step's loss."""
         logs = dict(logs or {})
         loss = logs.get("loss")
-        if loss is not None and not math.isfinite(loss):
-            raise ConfigError(
-                f"the loss is {loss} at step {state.global_step}: lower --lr or take --precision fp32"
-            )
         if "eval_loss" in logs:
             self._write(state, logs)
         if loss is None:
@@ -137,7 +131,7 @@ class Interruptible:
     """While it is entered, the first Ctrl-C (or SIGTERM) asks the trainer to stop after this step, and a
     second one stops at once."""
 
-    def __init__(self, trainer: DialogueTrainer, observer: Observer) -> None:
+    def __init__(self, trainer: TextTrainer, observer: Observer) -> None:
         self.trainer, self.observer = trainer, observer
         self.previous: dict[int, Any] = {}
 

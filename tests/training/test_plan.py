@@ -4,16 +4,15 @@ import numpy as np
 import pytest
 
 from chatgpt2.batches import (
-    BatchStream,
     Deal,
     collate,
-    count_batches,
     cut_batches,
     epoch_batches,
     held_out_count,
     split_held_out,
 )
 from chatgpt2.errors import ConfigError
+from chatgpt2.material import BatchStream, count_batches, pile_of
 from chatgpt2.tokens import Counts, TokenFile
 from chatgpt2.training.options import TrainOptions
 from chatgpt2.training.plan import (
@@ -86,7 +85,7 @@ def test_processes_share_every_batch() -> None:
 
     def stream(rank: int, world: int) -> list[list[list[int]]]:
         deal = Deal(40, 3, 0.5, 20)
-        return list(BatchStream(tokens, np.arange(50), deal, steps=12, rank=rank, world=world))
+        return list(BatchStream(pile_of(tokens, 0), deal, steps=12, rank=rank, world=world))
 
     whole, first, second = stream(0, 1), stream(0, 2), stream(1, 2)
     assert len(whole) == len(first) == len(second) == 12
@@ -149,7 +148,7 @@ def test_defaults_scale_with_the_data() -> None:
     assert default_epochs(40, tuning=False) == 40
     assert default_epochs(40_000_000, tuning=False) == 3
     tokens = token_file([20])
-    steps, _ = steps_without_clock(TrainOptions(), tokens, np.arange(1), 64, 512)
+    steps, _ = steps_without_clock(TrainOptions(), pile_of(tokens, 0), 64, 512)
     assert make_plan(TrainOptions(), 100, 1024, False, passes=5).join == 0.3
     assert make_plan(TrainOptions(), 100, 1024, False, passes=4).join == 0
     assert make_plan(TrainOptions(join=0.2), 100, 1024, False, passes=4).join == 0.2
@@ -169,7 +168,7 @@ def test_the_warm_up_never_takes_most_of_a_run(steps: int) -> None:
 
 
 def test_counting_batches_counts_what_the_stream_yields() -> None:
-    steps = count_batches(LENGTHS, np.arange(500), Deal(256), epochs=2)
+    steps = count_batches(pile_of(token_file(LENGTHS.tolist()), 0), Deal(256), epochs=2)
     one = [len(list(epoch_batches(LENGTHS, np.arange(500), Deal(256), e))) for e in (0, 1)]
     assert steps == sum(one)
 

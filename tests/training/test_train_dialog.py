@@ -13,11 +13,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from chatgpt2.checkpoint import Card, create_model, load_checkpoint, save_checkpoint
 from chatgpt2.codec import Codec
 from chatgpt2.errors import CheckpointError, ConfigError, CorpusError
-from chatgpt2.training import dialogue as module
+from chatgpt2.training import learn as module
 from chatgpt2.training.dialogue import Result, train_dialog
 from chatgpt2.training.options import TrainOptions
 from chatgpt2.training.plan import make_plan
-from chatgpt2.training.trainer import DialogueTrainer, _arguments
+from chatgpt2.training.trainer import TextTrainer, _arguments
 from chatgpt2.training.watch import Progress
 from chatgpt2.vocabulary import load_vocabulary, vocabulary_hash
 
@@ -193,18 +193,18 @@ def test_out_of_memory_says_what_to_lower(
     def fail(*args: object, **kwargs: object) -> None:
         raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr(DialogueTrainer, "compute_loss", fail)
+    monkeypatch.setattr(TextTrainer, "compute_loss", fail)
     with pytest.raises(ConfigError, match="--batch-tokens"):
         train(options)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_says_so(train: Train, options: TrainOptions, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(self: DialogueTrainer, model: object, trial: object) -> None:
+    def full(self: TextTrainer, model: object, trial: object) -> None:
         with open("/dev/full", "w") as file:  # noqa: PTH123
             file.write("x" * 100_000)
 
-    monkeypatch.setattr(DialogueTrainer, "_save_checkpoint", full)
+    monkeypatch.setattr(TextTrainer, "_save_checkpoint", full)
     with pytest.raises(CheckpointError, match="full"):
         train(options)
 

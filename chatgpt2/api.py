@@ -1,0 +1,63 @@
+"""chatgpt2 from Python: the commands as functions, for notebooks and programs.
+
+    from chatgpt2 import train_text
+
+    result = train_text("novel.txt", out="models/novel", tokenizer="char", minutes=5)
+    print(result.held_out.perplexity_per_character)
+
+Options are the fields of `TextOptions` and `TrainOptions`, which are the commands' own. What a user can put right
+raises ChatGPT2Error.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from chatgpt2.cli.home import data_folder
+from chatgpt2.cli.progress import Screen
+from chatgpt2.errors import ConfigError
+from chatgpt2.training import dialogue, text
+from chatgpt2.training.learn import Result
+from chatgpt2.training.options import RunOptions, TextOptions, TrainOptions
+from chatgpt2.training.run import with_whole_paths
+
+
+def train_text(
+    *paths: Path | str, out: Path | str, resume: bool = False, quiet: bool = False, **options: Any
+) -> Result:
+    """`chatgpt2 train-text`: train on the texts in `paths` and write the model to `out`."""
+    settings = _options(TextOptions, out=Path(out), paths=_paths(paths), **options)
+    return text.train_text(settings, *_surroundings(settings, quiet), resume=resume)
+
+
+def train_dialog(
+    *corpus: Path | str, out: Path | str, resume: bool = False, quiet: bool = False, **options: Any
+) -> Result:
+    """`chatgpt2 train-dialog`: train on the dialogues in `corpus` and write the model to `out`."""
+    settings = _options(TrainOptions, out=Path(out), corpus=_paths(corpus), **options)
+    return dialogue.train_dialog(settings, *_surroundings(settings, quiet), resume=resume)
+
+
+def _paths(given: tuple[Path | str, ...]) -> tuple[Path, ...]:
+    if not given:
+        raise ConfigError("name a file or a folder to learn from")
+    return tuple(map(Path, given))
+
+
+def _options(kind: Any, **values: Any) -> Any:
+    """Options with whole paths. Lists, and texts where a path is meant, are welcome."""
+    for name in ("validation", "test", "eval_corpus"):
+        if name in values:
+            given = values[name]
+            values[name] = _paths((given,) if isinstance(given, str | Path) else tuple(given))
+    if values.get("split") is not None:
+        values["split"] = tuple(values["split"])
+    try:
+        return with_whole_paths(kind(**values))
+    except TypeError as error:
+        raise ConfigError(f"{kind.command}: {error}") from error
+
+
+def _surroundings(settings: RunOptions, quiet: bool) -> tuple[Path, Screen]:
+    return data_folder() / "tokens", Screen(settings, "chatgpt2 model show", quiet=quiet)

@@ -1,0 +1,273 @@
+"""Any text becomes a model that transformers loads; what cannot be learned is refused in one line."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from recorder import Recorder
+from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
+
+from chatgpt2.batches import Deal
+from chatgpt2.card import Card
+from chatgpt2.checkpoint import load_any, load_checkpoint, load_text
+from chatgpt2.cli import cli
+from chatgpt2.engine.base import EngineOptions
+from chatgpt2.errors import CheckpointError, ConfigError, CorpusError
+from chatgpt2.loading import require_dialogue
+from chatgpt2.material import Windows
+from chatgpt2.textcodec import TextCodec
+from chatgpt2.training.learn import Result
+from chatgpt2.training.options import TextOptions
+from chatgpt2.training.text import train_text
+from chatgpt2.writing import generate
+
+WORDS = "天地玄黄宇宙洪荒日月盈昃辰宿列张"
+Train = Callable[..., tuple[Result, Recorder]]
+
+
+@pytest.fixture(scope="session")
+def lines(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = random.Random(1)
+    path = tmp_path_factory.mktemp("text") / "lines.txt"
+    texts = ["".join(rng.choices(WORDS, k=rng.randint(4, 30))) + "。" for _ in range(120)]
+    path.write_text("\n".join(texts) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def options(lines: Path, tmp_path: Path, narrow: None) -> TextOptions:
+    return TextOptions(
+        paths=(lines,),
+        out=tmp_path / "out",
+        size="tiny",
+        tokenizer="char",
+        block=32,
+        steps=6,
+        batch_tokens=128,
+        precision="fp32",
+        device="cpu",
+        threads=1,
+        samples=1,
+        eval_every=3,
+        save_every=1000,
+    )
+
+
+@pytest.fixture
+def train(tmp_path_factory: pytest.TempPathFactory) -> Train:
+    cache = tmp_path_factory.mktemp("cache")
+
+    def run(options: TextOptions, **kwargs: Any) -> tuple[Result, Recorder]:
+        recorder = Recorder()
+        return train_text(options, cache, recorder, **kwargs), recorder
+
+    return run
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "bpe", "bert"])
+@pytest.mark.parametrize("shape", ["stream", "lines"])
+def test_what_is_trained_is_loaded_by_transformers_and_writes_on(
+    train: Train, options: TextOptions, tokenizer: str, shape: Any
+) -> None:
+    entries = 320 if tokenizer == "bpe" else None
+    result, seen = train(
+        replace(options, tokenizer=tokenizer, entries=entries, shape=shape, split=(70, 20, 10), steps=3)
+    )
+    assert result.finished
+    assert result.held_out is not None and result.tested is not None
+    assert result.metrics["test_loss"] == result.tested.loss
+    assert len(seen.evaluations[-1][2]) == 1
+    card = Card.read(result.out)
+    assert card is not None
+    assert (card.objective, card.tokenizer, card.learn) == ("text", tokenizer, shape)
+    checkpoint = load_text(result.out)
+    theirs = AutoTokenizer.from_pretrained(result.out)
+    assert theirs("天地玄黄").input_ids == checkpoint.codec.begin("天地玄黄")
+    writer = pipeline("text-generation", model=str(result.out))
+    written = writer("天地", max_new_tokens=4, max_length=None, do_sample=False)[0]["generated_text"]
+    assert written.replace("[CLS]", "").strip().startswith("天")
+    with torch.no_grad():
+        ids = torch.tensor([checkpoint.codec.begin("天地")])
+        again = AutoModelForCausalLM.from_pretrained(result.out)
+        assert torch.equal(again(ids).logits, checkpoint.model(ids).logits)
+
+
+def test_every_token_of_a_stream_is_predicted_once_in_each_epoch() -> None:
+    ids = np.arange(1000, 1101)
+    for shifted in (False, True):
+        windows = Windows(ids, 101, 8, 0, shifted=shifted)
+        begins = []
+        for epoch in range(3):
+            labels: list[int] = []
+            for rows in windows.epoch(Deal(32, 5), epoch):
+                batch = windows.__getitems__(rows)
+                flat = batch.ids.reshape(-1)
+                assert torch.equal(flat[batch.places] + 1, batch.labels)  # moved by one, exactly once
+                labels += batch.labels.tolist()
+            assert sorted(labels) == list(range(1001, 1101))
+            begins.append(labels)
+        assert (sorted(windows.epoch(Deal(10**6, 5), 0)) == sorted(windows.epoch(Deal(10**6, 5), 1))) is False
+
+
+def test_shifted_windows_begin_elsewhere_each_epoch_and_disjoint_ones_do_not() -> None:
+    def starts(shifted: bool, epoch: int) -> set[int]:
+        windows = Windows(np.arange(1000), 1000, 32, 0, shifted=shifted)
+        return {row[0] for rows in windows.epoch(Deal(64, 1), epoch) for row in rows}
+
+    assert starts(False, 0) == starts(False, 1)
+    assert starts(True, 0) != starts(True, 1)
+
+
+def test_a_stream_has_the_ids_that_transformers_gives_the_whole_file(
+    train: Train, options: TextOptions, lines: Path, tmp_path: Path
+) -> None:
+    text = "  two words\n\n\n   and more\n" * 3 + lines.read_text(encoding="utf-8")
+    path = tmp_path / "whole.txt"
+    path.write_text(text, encoding="utf-8")
+    for tokenizer in ("char", "bpe"):
+        out = tmp_path / tokenizer
+        entries = 320 if tokenizer == "bpe" else None
+        chosen = replace(
+            options, paths=(path,), out=out, tokenizer=tokenizer, entries=entries, split=(100,), steps=1
+        )
+        _, seen = train(chosen)
+        wanted = len(AutoTokenizer.from_pretrained(out)(text).input_ids)
+        assert any(
+            f"training on: {wanted:,} tokens, {len(text):,} characters" in line for line in seen.notices
+        )
+
+
+def test_it_learns(train: Train, options: TextOptions, tmp_path: Path) -> None:
+    path = tmp_path / "again.txt"
+    path.write_text("天地玄黄宇宙洪荒\n" * 400, encoding="utf-8")
+    result, _ = train(replace(options, paths=(path,), steps=60, lr=1e-2, split=(90, 10)))
+    assert result.held_out is not None
+    assert result.held_out.loss < 0.5
+
+
+def test_equal_lines_are_on_one_side_of_the_split(train: Train, options: TextOptions, tmp_path: Path) -> None:
+    path = tmp_path / "same.txt"
+    path.write_text("天地\n" * 50 + "日月\n" * 50, encoding="utf-8")
+    _, seen = train(replace(options, paths=(path,), shape="lines", split=(50, 50), steps=1))
+    assert any("training on:" in line and "50 texts" in line for line in seen.notices)
+    assert any("held out:" in line and "50 texts" in line for line in seen.notices)
+
+
+def test_a_base_learns_new_special_tokens(train: Train, options: TextOptions, tmp_path: Path) -> None:
+    train(options)
+    tuned = replace(options, base=str(options.out), tokenizer=None, out=tmp_path / "tuned", shape="lines")
+    train(replace(tuned, bos="<BOS>", eos="<EOS>"))
+    before, after = load_text(options.out), load_text(tuned.out)
+    assert len(after.codec.vocabulary) == len(before.codec.vocabulary) + 2 == after.model.config.vocab_size
+    assert after.model.config.bos_token_id == after.codec.bos_id == after.codec.vocabulary.index("<BOS>")
+    assert after.model.lm_head.weight is after.model.transformer.wte.weight
+    with pytest.raises(ConfigError, match="--bos and --eos add tokens"):
+        train(replace(tuned, bos="<B>", lora=2, out=tmp_path / "lora"))
+    with pytest.raises(ConfigError, match="--tokenizer bpe: the base's is char"):
+        train(replace(tuned, tokenizer="bpe", out=tmp_path / "other"))
+
+
+def test_an_adapter_is_trained_on_any_base(train: Train, options: TextOptions, tmp_path: Path) -> None:
+    train(options)
+    adapted = replace(options, base=str(options.out), tokenizer=None, out=tmp_path / "adapter", lora=2)
+    result, _ = train(adapted)
+    assert (result.out / "adapter_config.json").exists()
+    assert load_text(result.out).codec.kind == "char"
+    merged = tmp_path / "merged"
+    done = CliRunner().invoke(cli, ["model", "merge", str(result.out), "-o", str(merged)])
+    assert (done.exit_code, "chatgpt2 generate" in done.output) == (0, True)
+    shown = CliRunner().invoke(cli, ["model", "show", str(merged), "--json"])
+    assert json.loads(shown.output)["objective"] == "text"
+
+
+def test_chatting_with_a_text_model_is_refused_and_writing_on_is_not(
+    train: Train, options: TextOptions, tmp_path: Path
+) -> None:
+    train(options)
+    with pytest.raises(CheckpointError, match=r"plain text.*does not answer; take `chatgpt2 generate`"):
+        require_dialogue(options.out)
+    with pytest.raises(CheckpointError, match=r"char tokenizer.*train-text --tokenizer bert"):
+        load_checkpoint(options.out)
+    refused = CliRunner().invoke(cli, ["chat", "--model", str(options.out), "--once", "天地"])
+    assert isinstance(refused.exception, CheckpointError)
+    (written,) = generate(options.out, "天地", engine=EngineOptions("pytorch"), max_new_tokens=4)
+    assert len(written.texts) == 1
+    words = replace(options, tokenizer="bert", out=tmp_path / "words")
+    train(words)
+    with pytest.raises(CheckpointError, match=r"plain text.*train-dialog CORPUS --base"):
+        require_dialogue(words.out)
+    assert load_checkpoint(words.out).card.objective == "text"  # but dialogues may be taught to it
+    assert isinstance(load_any(words.out).codec, TextCodec)
+
+
+def test_a_text_shorter_than_a_window_says_what_to_do(
+    train: Train, options: TextOptions, tmp_path: Path
+) -> None:
+    path = tmp_path / "short.txt"
+    path.write_text("天地玄黄宇宙洪荒日月盈昃", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"short\.txt: 12 tokens.*less than one window of 32.*--block 8"):
+        train(replace(options, paths=(path,)))
+    path.write_text("", encoding="utf-8")
+    with pytest.raises(CorpusError, match=r"short\.txt: is empty"):
+        train(replace(options, paths=(path,)))
+
+
+def test_a_base_whose_embedding_lacks_rows_is_refused(
+    train: Train, options: TextOptions, tmp_path: Path
+) -> None:
+    train(options)
+    codec = load_text(options.out).codec
+    codec.tokenizer.add_tokens(["more"])
+    codec.save(options.out)
+    with pytest.raises(CheckpointError, match="entries but the model only"):
+        train(replace(options, base=str(options.out), tokenizer=None, out=tmp_path / "tuned"))
+
+
+def test_an_endless_loss_names_its_batch_and_leaves_the_saved_step(
+    train: Train, options: TextOptions
+) -> None:
+    broken = replace(options, steps=30, optimizer="adamw", lr=1e30, save_every=1, eval_every=0)
+    with pytest.raises(ConfigError, match=r"step \d+, in the batch that begins with '.*kept in") as caught:
+        train(broken)
+    assert any(word in str(caught.value) for word in WORDS)
+    saved = options.out / "checkpoints"
+    assert any(saved.glob("checkpoint-*/complete"))
+
+
+def test_a_run_goes_on_only_with_its_own_text(
+    train: Train, options: TextOptions, lines: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "own.txt"
+    path.write_text(lines.read_text(encoding="utf-8"), encoding="utf-8")
+    mine = replace(options, paths=(path,))
+    train(mine)
+    result, _ = train(mine, resume=True)
+    assert result.finished
+    path.write_text("别的" * 800, encoding="utf-8")
+    with pytest.raises(ConfigError, match="--resume: the corpus is not the one"):
+        train(mine, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        ({"split": (70, 20)}, "add up to 100"),
+        ({"block": 4}, "--block 4"),
+        ({"bos": "<B>"}, "need --as lines"),
+        ({"entries": 500}, "--tokenizer bpe"),
+        ({"validation": (Path("a"),), "split": (90, 10)}, "give one of them"),
+        ({"vocabulary": Path("v")}, "--vocabulary is BERT's"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(wrong: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        TextOptions(**{"tokenizer": "char", **wrong})
