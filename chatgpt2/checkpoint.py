@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Generic
@@ -19,7 +20,8 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 from typing_extensions import TypeVar
 
-from chatgpt2.card import CARD
+from chatgpt2.anycodec import AnyCodec as AnyCodec
+from chatgpt2.anycodec import banned, check_fit, load_codec
 from chatgpt2.card import Card as Card
 from chatgpt2.codec import Codec
 from chatgpt2.errors import CheckpointError, ConfigError
@@ -36,7 +38,6 @@ _ADAPTER = "adapter_config.json"
 _UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError, UnpicklingError)
 
 
-AnyCodec = Codec | TextCodec
 C = TypeVar("C", bound=AnyCodec, default=Codec, covariant=True)
 
 
@@ -52,8 +53,7 @@ class Checkpoint(Generic[C]):
     @property
     def banned_ids(self) -> tuple[int, ...]:
         """Ids that must never be sampled: the codec's, and embedding rows that no entry belongs to."""
-        spare = range(len(self.codec.vocabulary), self.model.config.vocab_size)
-        return (*self.codec.banned_ids, *spare)
+        return banned(self.codec, self.model.config.vocab_size)
 
     @property
     def name(self) -> str:
@@ -129,9 +129,7 @@ def load_checkpoint(name: str | Path, device: str = "cpu", *, hub: Hub = "huggin
 def load_any(name: str | Path, device: str = "cpu") -> AnyCheckpoint:
     """`load_checkpoint`, for models of text as well: with any tokenizer that transformers loads."""
     directory = locate(name)
-    card = Card.read(directory)
-    text = card is not None and card.objective == "text"
-    return _load(directory, device, TextCodec.load if text else _any_codec)
+    return _load(directory, device, partial(load_codec, card=Card.read(directory)))
 
 
 def load_text(name: str | Path, device: str = "cpu", *, hub: Hub = "huggingface") -> Checkpoint[TextCodec]:
@@ -139,20 +137,11 @@ def load_text(name: str | Path, device: str = "cpu", *, hub: Hub = "huggingface"
     return _load(locate(name, hub), device, TextCodec.load)
 
 
-def _any_codec(directory: Path) -> AnyCodec:
-    try:
-        return Codec.load(directory)
-    except CheckpointError:
-        if not any((directory / file).exists() for file in ("tokenizer.json", "merges.txt")):
-            raise
-        return TextCodec.load(directory)
-
-
 def _load(directory: Path, device: str, read: Callable[[Path], C]) -> Checkpoint[C]:
     card = Card.read(directory)
     model = _load_weights(directory)
     codec = read(directory)
-    _check_fit(directory, model, codec, card)
+    check_fit(directory, model.config.vocab_size, model.config.n_positions, codec, card)
     repair_special_ids(model, codec)
     model.train(False)
     try:
@@ -227,24 +216,6 @@ def _load_adapter(directory: Path) -> GPT2LMHeadModel:
         raise CheckpointError(f"{directory} does not fit its base {base}: {_reason(error)}") from error
     assert isinstance(merged, GPT2LMHeadModel)
     return merged
-
-
-def _check_fit(directory: Path, model: GPT2LMHeadModel, codec: AnyCodec, card: Card | None) -> None:
-    rows, entries = model.config.vocab_size, len(codec.vocabulary)
-    if entries > rows:
-        raise CheckpointError(
-            f"{directory}: the vocabulary has {entries} entries but the model only {rows}: they do not belong "
-            "together"
-        )
-    if card and card.vocabulary_hash != vocabulary_hash(codec.vocabulary):
-        raise CheckpointError(
-            f"{directory}: the vocabulary is not the one that the model was trained with ({CARD} has another "
-            "hash): restore vocab.txt and tokenizer.json"
-        )
-    if codec.window > model.config.n_positions:
-        raise CheckpointError(
-            f"{directory}: the tokenizer says {codec.window} positions, the model has {model.config.n_positions}"
-        )
 
 
 def repair_special_ids(model: GPT2LMHeadModel, codec: AnyCodec) -> None:

@@ -18,7 +18,7 @@ LAYERS = (
     ("card", "device", "dialogue", "hub", "quiet", "spelling", "vocabulary", "wordpiece"),
     ("codec", "tokenizer"),
     ("textcodec", "tokenfile"),
-    ("corpus",),
+    ("corpus", "anycodec"),
     ("tokens", "checkpoint"),
     ("batches",),
     ("material",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -11,11 +12,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from chatgpt2.evaluation import HeldOut
-from chatgpt2.training.learn import Result
-from chatgpt2.training.options import RunOptions
-from chatgpt2.training.plan import Plan
-from chatgpt2.training.watch import Progress, Sample
+if TYPE_CHECKING:  # torch is not needed to show what it does
+    from chatgpt2.evaluation import HeldOut
+    from chatgpt2.training.learn import Result
+    from chatgpt2.training.options import RunOptions
+    from chatgpt2.training.plan import Plan
+    from chatgpt2.training.watch import Progress, Sample
 
 _LINE_EVERY = 10.0  # seconds between lines where there is no terminal
 
