@@ -56,6 +56,7 @@ class Gateway:
         }
         self._working: dict[int, tuple[Answering, asyncio.Task[None]]] = {}
         self._work = asyncio.Event()
+        self._ended = False
 
     @asynccontextmanager
     async def running(self, grace: float) -> AsyncIterator[None]:
@@ -74,6 +75,7 @@ class Gateway:
         finally:
             await _end(tasks[:1] + tasks[2:])
             await self._finish(grace, lives)
+            self._ended = True
             await _end(tasks)
 
     async def _finish(self, grace: float, lives: Sequence[asyncio.Task[None]]) -> None:
@@ -96,7 +98,7 @@ class Gateway:
         bot = next((bot for bot in self.bots if bot.name == name), None)
         if bot is None:
             return Response(404, b"no such bot")
-        if not bot.ready.is_set():
+        if not bot.ready.is_set() or self._ended:
             return Response(503, b"the bot is not ready")
         found = [route for route in bot.adapter.routes() if route.path == path]
         for route in found:

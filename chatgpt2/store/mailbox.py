@@ -10,11 +10,12 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from sqlalchemy import delete, exists, func, insert, or_, select, tuple_, update
+from sqlalchemy import func, insert, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chatgpt2.errors import LeaseLost
 from chatgpt2.store import mail_rows as rows
+from chatgpt2.store.erasing import forget_letters
 from chatgpt2.store.letters import Batch, Chunk, Gate, Letter, Queue, Receipt, Work
 from chatgpt2.store.mail_tables import inbox, outbox, queues
 from chatgpt2.store.sessions import SessionStore
@@ -160,10 +161,8 @@ class Mailbox:
 
     async def purge(self, before: datetime) -> int:
         """Delete what was received before and is done with. How many letters."""
-        unsent = exists().where(outbox.c.inbox_id == inbox.c.id, outbox.c.done.is_(None))
-        old = delete(inbox).where(inbox.c.received < before, inbox.c.state == "done", ~unsent)
         async with self._store.writing() as db:
-            return (await db.execute(old)).rowcount
+            return await forget_letters(db, before)
 
     async def _hold(self, db: AsyncConnection, queue: Queue) -> int:
         """Lock the queue, which must be ours; up to where it is stopped."""

@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
-from chatgpt2.errors import LeaseLost
+from chatgpt2.errors import LeaseLost, StoreError
 from chatgpt2.store import (
     AdapterState,
     Batch,
@@ -21,7 +22,8 @@ from chatgpt2.store import (
     Queue,
     SessionStore,
 )
-from chatgpt2.store.erasing import erase
+from chatgpt2.store.erasing import Erased, erase, prune
+from chatgpt2.store.upkeep import counts
 
 OPEN = Gate(1000)
 ACCOUNTS = [("tele", "bot")]
@@ -239,3 +241,33 @@ async def test_who_is_erased_leaves_no_letters(boxes: list[Mailbox], url: str) -
     async with await SessionStore.open(url) as store:
         assert (await erase(store, Person("tele", "u"))).others == 1
     assert await box.pending() == (1, 0)
+
+
+async def test_pruning_takes_what_is_answered_and_leaves_what_is_not(boxes: list[Mailbox], url: str) -> None:
+    box = boxes[0]
+    for number, chat in ((1, "c"), (2, "d")):
+        await box.submit(letter(number, chat=chat), OPEN)
+    done, waiting = await box.claim(ACCOUNTS, 10, 60)
+    [chunk] = await box.answer(done, await taken(box, done), ["答"], greeted=True)
+    await box.sent(done, chunk, "p", None)
+    assert await box.next(done, one) is None
+    async with await SessionStore.open(url) as store:
+        yesterday, tomorrow = (datetime.now(UTC) + timedelta(days=each) for each in (-1, 1))
+        assert await prune(store, yesterday) == Erased()
+        assert await box.submit(letter(1), OPEN) == "seen"
+        assert await prune(store, tomorrow) == Erased(others=1)
+        rows = await counts(store)
+    assert (rows["queues"], rows["inbox"], rows["outbox"]) == (1, 1, 0)
+    assert (await taken(box, waiting)).last.event == {"text": "t2"}
+
+
+async def test_a_closed_store_says_so_and_opens_nothing(url: str) -> None:
+    async with await SessionStore.open(url) as store:
+        box = Mailbox(store)
+        async with store.reading() as db:  # what is under way may end
+            closing = asyncio.create_task(store.close())
+            await asyncio.sleep(0)
+            await db.execute(select(1))
+        await closing
+    with pytest.raises(StoreError, match="has been closed"):
+        await box.submit(letter(1), OPEN)
