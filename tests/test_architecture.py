@@ -86,7 +86,7 @@ DOORS = {
     "peft": {"checkpoint"},
     "platformdirs": {"cli"},
     "prompt_toolkit": {"bots"},
-    "psutil": {"tokenfile", "engine", "training", "cli"},
+    "psutil": {"tokenfile", "engine", "store", "training", "cli"},
     "sacrebleu": {"evaluation"},
     "safetensors": {"checkpoint", "surgery"},
     "regex": {"gateway", "spelling", "vocabulary", "wordpiece"},
