@@ -141,6 +141,10 @@ def require_dialogue(source: str | Path) -> None:
     card = Card.read(directory)
     if card is None or card.objective == "dialogue":
         return
+    if card.objective in ("classification", "regression"):
+        raise CheckpointError(
+            f"{directory} judges texts and writes none: take `chatgpt2 classify {directory}`"
+        )
     advice = (
         f"teach it with `chatgpt2 train-dialog CORPUS --base {directory}`, or "
         if card.tokenizer == "bert"

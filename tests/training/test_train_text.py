@@ -170,7 +170,7 @@ def test_a_base_learns_new_special_tokens(train: Train, options: TextOptions, tm
     assert len(after.codec.vocabulary) == len(before.codec.vocabulary) + 2 == after.model.config.vocab_size
     assert after.model.config.bos_token_id == after.codec.bos_id == after.codec.vocabulary.index("<BOS>")
     assert after.model.lm_head.weight is after.model.transformer.wte.weight
-    with pytest.raises(ConfigError, match="--bos and --eos add tokens"):
+    with pytest.raises(ConfigError, match="lacks the tokens that stand around a text"):
         train(replace(tuned, bos="<B>", lora=2, out=tmp_path / "lora"))
     with pytest.raises(ConfigError, match="--tokenizer bpe: the base's is char"):
         train(replace(tuned, tokenizer="bpe", out=tmp_path / "other"))
