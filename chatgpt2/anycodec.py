@@ -1,4 +1,4 @@
-"""Whichever tokenizer a model's directory holds, and whether it belongs to the model. Nothing here needs torch."""
+"""What a model's directory says of itself: its tokenizer, whether the two belong together, what it is for. No torch here."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from chatgpt2.card import CARD, Card
 from chatgpt2.codec import Codec
 from chatgpt2.errors import CheckpointError
+from chatgpt2.hub import locate
 from chatgpt2.textcodec import TextCodec
 from chatgpt2.vocabulary import vocabulary_hash
 
@@ -48,3 +49,23 @@ def check_fit(directory: Path, rows: int, positions: int, codec: AnyCodec, card:
 def banned(codec: AnyCodec, rows: int) -> tuple[int, ...]:
     """Ids that must never be sampled: the codec's, and embedding rows that no entry belongs to."""
     return (*codec.banned_ids, *range(len(codec.vocabulary), rows))
+
+
+def require_dialogue(source: str | Path) -> None:
+    """Raise CheckpointError when the model in `source` has learned texts, not dialogues."""
+    directory = locate(source)
+    card = Card.read(directory)
+    if card is None or card.objective == "dialogue":
+        return
+    if card.objective in ("classification", "regression"):
+        raise CheckpointError(
+            f"{directory} judges texts and writes none: take `chatgpt2 classify {directory}`"
+        )
+    advice = (
+        f"teach it with `chatgpt2 train-dialog CORPUS --base {directory}`, or "
+        if card.tokenizer == "bert"
+        else ""
+    )
+    raise CheckpointError(
+        f"{directory} was trained on plain text: it writes on, and does not answer; {advice}take `chatgpt2 generate`"
+    )

@@ -135,26 +135,6 @@ def _ready(source: str | Path, directory: Path, options: EngineOptions, cache: P
     return replace(serving_of(engine, codec, card, directory.name), kind="openvino", source=directory)
 
 
-def require_dialogue(source: str | Path) -> None:
-    """Raise CheckpointError when the model in `source` has learned texts, not dialogues."""
-    directory = locate(source)
-    card = Card.read(directory)
-    if card is None or card.objective == "dialogue":
-        return
-    if card.objective in ("classification", "regression"):
-        raise CheckpointError(
-            f"{directory} judges texts and writes none: take `chatgpt2 classify {directory}`"
-        )
-    advice = (
-        f"teach it with `chatgpt2 train-dialog CORPUS --base {directory}`, or "
-        if card.tokenizer == "bert"
-        else ""
-    )
-    raise CheckpointError(
-        f"{directory} was trained on plain text: it writes on, and does not answer; {advice}take `chatgpt2 generate`"
-    )
-
-
 def in_torch(checkpoint: AnyCheckpoint, device: str = "cpu") -> Serving:
     """A model that is loaded already, served by PyTorch on the device where it lies."""
     return serving_of(_pytorch(checkpoint, device), checkpoint.codec, checkpoint.card, checkpoint.name)
@@ -185,7 +165,7 @@ def _remote(source: str | Path, options: EngineOptions) -> Serving:
         url,
         window=codec.window,
         vocabulary=rows,
-        banned_ids=(*codec.banned_ids, *range(len(codec.vocabulary), rows)),
+        banned_ids=banned(codec, rows),
         model=options.model,
         key=key or None,
     )

@@ -16,13 +16,13 @@ from click.testing import CliRunner
 from recorder import Recorder
 from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
+from chatgpt2.anycodec import require_dialogue
 from chatgpt2.batches import Deal
 from chatgpt2.card import Card
 from chatgpt2.checkpoint import load_any, load_checkpoint, load_text
 from chatgpt2.cli import cli
 from chatgpt2.engine.base import EngineOptions
 from chatgpt2.errors import CheckpointError, ConfigError, CorpusError
-from chatgpt2.loading import require_dialogue
 from chatgpt2.material import Windows
 from chatgpt2.textcodec import TextCodec
 from chatgpt2.training.learn import Result
