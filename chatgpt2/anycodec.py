@@ -1,4 +1,4 @@
-"""What a model directory says of itself: its tokenizer, whether they belong together, what it is for. No torch here."""
+"""What a model directory says of itself: its tokenizer, whether they belong together, what it is for."""
 
 from __future__ import annotations
 
