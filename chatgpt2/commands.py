@@ -62,6 +62,7 @@ _VERDICTS: dict[str, Verdict] = {
     **dict.fromkeys(("好", "赞", "👍", "up", "good"), "up"),
     **dict.fromkeys(("差", "踩", "👎", "down", "bad"), "down"),
 }
+NOTHING_TO_RETRY = "还没有可以重答的话。"
 _HELLO = "你好！直接跟我说话就行。输入 /帮助 看看还能做什么，输入 /重置 重新开始。"
 _OPTED_OUT = "好的，你说的话不会用于训练。（已经训练过的模型改不了；/加入训练 可以改回来）"
 _OPTED_IN = "谢谢，你说的话以后可以用于训练。（/退出训练 可以改回来）"

@@ -15,6 +15,8 @@ from chatgpt2.chat import ChatService
 from chatgpt2.errors import ConfigError, LeaseLost, StoreError
 from chatgpt2.gateway.answering import Answering
 from chatgpt2.gateway.delivering import Delivery
+from chatgpt2.gateway.desk import Desk
+from chatgpt2.gateway.manners import Manners
 from chatgpt2.gateway.receiving import Receiver
 from chatgpt2.gateway.report import BotReport, Tally
 from chatgpt2.gateway.supervising import Bot
@@ -31,25 +33,35 @@ log = logging.getLogger(__name__)
 
 
 class Gateway:
-    """Answers what the bots receive. Run it as a context: `async with gateway.running(grace): …`."""
+    """Answers what the bots receive. Run it as a context: `async with gateway.running(grace): …`.
+
+    store  where letters and answers are kept; None: in this process only, see Desk
+    """
 
     def __init__(
         self,
         service: ChatService,
-        store: SessionStore,
+        store: SessionStore | None,
         bots: Sequence[Bot],
         *,
         clock: Callable[[], float] = time.time,
         lease: float = LEASE,
         at_once: int = _AT_ONCE,
+        manners: Manners = Manners(),  # noqa: B008 (it is frozen)
     ) -> None:
         if len({bot.name for bot in bots}) < len(bots):
             raise ConfigError("a bot is named twice: each of them runs once")
         self.bots = tuple(bots)
         self.tally = Tally()
-        self.mailbox = Mailbox(store)
+        self.mailbox: Mailbox | Desk
+        self._leases: Leases | Desk
+        if store is None:
+            self.mailbox = self._leases = Desk()
+        else:
+            self.mailbox = Mailbox(store)
+            self._leases = Leases(store, self.mailbox.owner)
+        self._manners = manners
         self._service, self._lease, self._at_once, self._clock = service, lease, at_once, clock
-        self._leases = Leases(store, self.mailbox.owner)
         self._delivery = Delivery(self.mailbox, self.tally, clock)
         self._receivers = {
             bot.name: Receiver(self.mailbox, bot.adapter, bot.rules, self.tally, self._kept) for bot in bots
@@ -150,7 +162,7 @@ class Gateway:
 
     def _take_on(self, queue: Queue, bot: Bot) -> None:
         parts = (self._service, self.mailbox, self._delivery, self.tally)
-        answering = Answering(*parts, queue, bot.adapter, bot.rules, self._clock)
+        answering = Answering(*parts, queue, bot.adapter, bot.rules, self._manners, self._clock)
         task = asyncio.create_task(self._converse(queue, answering))
         self._working[queue.id] = (answering, task)
 

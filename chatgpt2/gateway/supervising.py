@@ -12,6 +12,7 @@ import httpx
 
 from chatgpt2.adapter import Adapter, Inbox, Services, find
 from chatgpt2.errors import ConfigError, RetryLater
+from chatgpt2.gateway.desk import Desk
 from chatgpt2.gateway.report import BotReport, Stage
 from chatgpt2.gateway.rules import Rules, split_settings
 from chatgpt2.store import AdapterState, Leases, SessionStore
@@ -38,7 +39,7 @@ class Bot:
         self._restarts = 0
         self._error: str | None = None
 
-    async def run(self, inbox: Inbox, leases: Leases, lease_seconds: float) -> None:
+    async def run(self, inbox: Inbox, leases: Leases | Desk, lease_seconds: float) -> None:
         """Keep the bot alive until cancelled; whatever happens to it stays with it."""
         pause = _FIRST_PAUSE
         try:
@@ -55,7 +56,7 @@ class Bot:
         finally:
             await self._stop()
 
-    async def _live(self, inbox: Inbox, leases: Leases, lease_seconds: float) -> None:
+    async def _live(self, inbox: Inbox, leases: Leases | Desk, lease_seconds: float) -> None:
         if not self.ready.is_set():
             self._stage = "starting"
             await self.adapter.start(inbox)
@@ -71,7 +72,7 @@ class Bot:
             self._stage = "standby"
             await asyncio.sleep(_STAND_BY)
 
-    async def _lead(self, leases: Leases, name: str, lease_seconds: float) -> None:
+    async def _lead(self, leases: Leases | Desk, name: str, lease_seconds: float) -> None:
         """Receive while the lease is kept; whoever loses it stops at once. Raises what `run` raises."""
         running = asyncio.create_task(self.adapter.run())
         self._stage = "polling"

@@ -7,7 +7,8 @@ from chatgpt2.store.audit import Audit, Deed
 from chatgpt2.store.feedback import Feedback, Opinion, Verdict
 from chatgpt2.store.keys import ApiKey, ApiKeys
 from chatgpt2.store.leases import Leases
-from chatgpt2.store.letters import Batch, Chunk, Gate, Letter, Pause, Queue, Receipt, Waiting
+from chatgpt2.store.letters import Batch, Chunk, Gate, Letter, Pause, Queue, Receipt, Waiting, Work
+from chatgpt2.store.mail_rows import Choose
 from chatgpt2.store.mailbox import Mailbox
 from chatgpt2.store.overview import Activity, count_sessions, latest_activity
 from chatgpt2.store.people import People, Person
@@ -21,6 +22,7 @@ __all__ = [
     "ApiKeys",
     "Audit",
     "Batch",
+    "Choose",
     "Chunk",
     "Deed",
     "Exchange",
@@ -41,6 +43,7 @@ __all__ = [
     "StoredTurn",
     "Verdict",
     "Waiting",
+    "Work",
     "count_sessions",
     "latest_activity",
 ]
