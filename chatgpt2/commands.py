@@ -7,20 +7,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 
+from chatgpt2.adapter import Command
 from chatgpt2.chat import SETTINGS, ChatService
 from chatgpt2.dialogue import Dialogue
 from chatgpt2.errors import ConfigError
 from chatgpt2.store import SessionKey, Verdict
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """A command that people may use: `/name`, or `/` and one of its Chinese names."""
-
-    name: str
-    aliases: tuple[str, ...]
-    argument: str
-    meaning: str
 
 
 @dataclass(frozen=True, slots=True)

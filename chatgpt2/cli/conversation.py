@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
+from chatgpt2.adapter import Command
 from chatgpt2.bots.terminal import Leave, Note
 from chatgpt2.bots.terminal.adapter import TerminalBot
 from chatgpt2.chat import ChatService
-from chatgpt2.commands import SHARED, Command, read_order
+from chatgpt2.commands import SHARED, read_order
 from chatgpt2.errors import ChatGPT2Error, CheckpointError, ConfigError, EngineError, StoreError
 from chatgpt2.serving import Serving
 from chatgpt2.store import SessionKey, SessionStore

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from chatgpt2.commands import SHARED, Command
+from chatgpt2.adapter import Command
+from chatgpt2.commands import SHARED
 from chatgpt2.errors import ChatGPT2Error, StoreError
 
 FAILED = "（这句话我没能回答，换一句试试吧。）"

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 
 from chatgpt2.adapter import Adapter, Inbox, Services, find
+from chatgpt2.commands import SHARED
 from chatgpt2.errors import ConfigError, RetryLater
 from chatgpt2.gateway.desk import Desk
 from chatgpt2.gateway.report import BotReport, Stage
@@ -134,7 +135,7 @@ def make_bot(
         rules, own = split_settings(given)
         client = httpx.AsyncClient(proxy=rules.proxy)
         log = logging.getLogger(f"chatgpt2.bots.{name}")
-        services = Services(client, AdapterState(store, name), clock, log)
+        services = Services(client, AdapterState(store, name), clock, log, SHARED)
         return Bot(name, plugin.build(own, services), rules, clock), client
     except ConfigError as error:
         raise ConfigError(f"[bots.{name}]: {error}") from error

@@ -8,8 +8,9 @@ import pytest
 from fakes.talking import Letters, Scripted
 from scripted import Memory
 
+from chatgpt2.adapter import Command
 from chatgpt2.chat import ChatService
-from chatgpt2.commands import SHARED, Command
+from chatgpt2.commands import SHARED
 from chatgpt2.engine.base import SamplingParams
 from chatgpt2.errors import ChatGPT2Error, EngineError, StoreError
 from chatgpt2.gateway import Bot, Gateway, Manners, Rules
