@@ -16,6 +16,7 @@ from chatgpt2.errors import ConfigError, LeaseLost, StoreError
 from chatgpt2.gateway.answering import Answering
 from chatgpt2.gateway.delivering import Delivery
 from chatgpt2.gateway.desk import Desk
+from chatgpt2.gateway.logins import Login
 from chatgpt2.gateway.manners import Manners
 from chatgpt2.gateway.receiving import Receiver
 from chatgpt2.gateway.report import BotReport, Tally
@@ -68,6 +69,7 @@ class Gateway:
         }
         self._working: dict[int, tuple[Answering, asyncio.Task[None]]] = {}
         self._work = asyncio.Event()
+        self.logins: dict[str, Login] = {}
 
     @asynccontextmanager
     async def running(self, grace: float) -> AsyncIterator[None]:
@@ -99,6 +101,8 @@ class Gateway:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_COURTESY):
                     await receiver.close()
+        for login in self.logins.values():
+            await login.end()
         await _end(lives)
         with suppress(StoreError):
             await self.mailbox.release()
@@ -119,6 +123,12 @@ class Gateway:
                     log.error("%s: an event could not be kept: %s", name, error)
                     return Response(503, b"try again later")
         return Response(405 if found else 404)
+
+    def log_in(self, name: str) -> Login:
+        """Log the bot of this name in, or go on with that."""
+        if name not in self.logins or not self.logins[name].report().running:
+            self.logins[name] = Login(next(bot for bot in self.bots if bot.name == name))
+        return self.logins[name]
 
     def report(self) -> list[BotReport]:
         """How each bot is."""

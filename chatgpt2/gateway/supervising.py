@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -36,6 +37,7 @@ class Bot:
         self.ready = asyncio.Event()
         self.changed: Callable[[], None] = lambda: None
         self._clock = clock
+        self._again = asyncio.Event()
         self._stage: Stage = "starting"
         self._restarts = 0
         self._error: str | None = None
@@ -52,10 +54,25 @@ class Bot:
                     pause = _FIRST_PAUSE if self._clock() - began > _CALM else pause
                     wait = error.after if isinstance(error, RetryLater) else pause
                     self._fail(error, wait)
-                    await asyncio.sleep(wait)
+                    await self._rest(wait)
                     pause, self._restarts = min(2 * pause, _LONGEST_PAUSE), self._restarts + 1
         finally:
             await self._stop()
+
+    @property
+    def logs_in(self) -> bool:
+        """Whether the adapter has a login of its own."""
+        return getattr(type(self.adapter), "login", None) is not Adapter.login
+
+    def start_again(self) -> None:
+        """Do not wait any longer after a failure: what was missing is there now."""
+        self._again.set()
+
+    async def _rest(self, seconds: float) -> None:
+        self._again.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._again.wait()
 
     async def _live(self, inbox: Inbox, leases: Leases | Desk, lease_seconds: float) -> None:
         if not self.ready.is_set():
