@@ -116,17 +116,20 @@ class Answering:
             return
         reply = self._adapter.open_reply(inbound)
         try:
-            async with showing(reply, self._adapter.limits) as preview:
+            async with showing(reply, self._adapter.limits, self._greeting(batch)) as preview:
                 text, spoken = await self._text(batch, inbound, preview)
             if text is not None:
                 await self._deliver(await self._post(batch, text, spoken), reply, inbound)
         finally:
             await _close(reply)
 
+    def _greeting(self, batch: Batch) -> str:
+        """What a stranger reads first."""
+        return f"{self._rules.notice}\n" if self._rules.notice and not batch.greeted else ""
+
     async def _post(self, batch: Batch, text: str, spoken: bool) -> list[Chunk]:
         """The answer in the outbox, the letters being done."""
-        if self._rules.notice and not batch.greeted:
-            text = f"{self._rules.notice}\n{text}"
+        text = self._greeting(batch) + text
         feedback = f"fb-{batch.last.id}" if spoken and self._rules.feedback else None
         chunks = split(text, self._adapter.limits)
         posted = await self._mailbox.answer(self._queue, batch, chunks, feedback_id=feedback, greeted=True)
