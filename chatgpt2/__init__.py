@@ -6,11 +6,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from chatgpt2.api import train_classifier as train_classifier
     from chatgpt2.api import train_dialog as train_dialog
     from chatgpt2.api import train_text as train_text
     from chatgpt2.assessment import evaluate as evaluate
     from chatgpt2.checkpoint import load_any as load_any
+    from chatgpt2.classifying import classify as classify
     from chatgpt2.errors import ChatGPT2Error as ChatGPT2Error
+    from chatgpt2.heads import ValueModel as ValueModel
     from chatgpt2.writing import generate as generate
 
 __version__ = "0.1.0"
@@ -18,9 +21,12 @@ __version__ = "0.1.0"
 # What `from chatgpt2 import …` gives, and where it comes from: imported when asked for, since torch takes seconds.
 _NAMES = {
     "ChatGPT2Error": "errors",
+    "ValueModel": "heads",
+    "classify": "classifying",
     "evaluate": "assessment",
     "generate": "writing",
     "load_any": "checkpoint",
+    "train_classifier": "api",
     "train_dialog": "api",
     "train_text": "api",
 }

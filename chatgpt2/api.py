@@ -5,8 +5,8 @@
     result = train_text("novel.txt", out="models/novel", tokenizer="char", minutes=5)
     print(result.held_out.perplexity_per_character)
 
-Options are the fields of `TextOptions` and `TrainOptions`, which are the commands' own. What a user can put right
-raises ChatGPT2Error.
+Options are the fields of `TextOptions`, `TrainOptions` and `ClassifierOptions`, which are the commands' own. What a
+user can put right raises ChatGPT2Error.
 """
 
 from __future__ import annotations
@@ -17,23 +17,35 @@ from typing import Any
 from chatgpt2.cli.home import data_folder
 from chatgpt2.cli.progress import Screen
 from chatgpt2.errors import ConfigError
-from chatgpt2.training import dialogue, text
+from chatgpt2.evaluation import HeldOut
+from chatgpt2.training import classifier, dialogue, text
 from chatgpt2.training.learn import Result
-from chatgpt2.training.options import RunOptions, TextOptions, TrainOptions
+from chatgpt2.training.options import ClassifierOptions, RunOptions, TextOptions, TrainOptions
 from chatgpt2.training.run import with_whole_paths
 
 
 def train_text(
     *paths: Path | str, out: Path | str, resume: bool = False, quiet: bool = False, **options: Any
-) -> Result:
+) -> Result[HeldOut]:
     """`chatgpt2 train-text`: train on the texts in `paths` and write the model to `out`."""
     settings = _options(TextOptions, out=Path(out), paths=_paths(paths), **options)
     return text.train_text(settings, *_surroundings(settings, quiet), resume=resume)
 
 
+def train_classifier(
+    *paths: Path | str, out: Path | str, resume: bool = False, quiet: bool = False, **options: Any
+) -> Result[Any]:
+    """`chatgpt2 train-classifier`: teach a model to judge the labelled texts in `paths`, and write it to `out`.
+
+    The figures are Judged (`accuracy`, `f1`, `confusion`), Fitted (`mae`, `r2`), or with head="lm" those of a text.
+    """
+    settings = _options(ClassifierOptions, out=Path(out), paths=_paths(paths), **options)
+    return classifier.train_classifier(settings, *_surroundings(settings, quiet), resume=resume)
+
+
 def train_dialog(
     *corpus: Path | str, out: Path | str, resume: bool = False, quiet: bool = False, **options: Any
-) -> Result:
+) -> Result[HeldOut]:
     """`chatgpt2 train-dialog`: train on the dialogues in `corpus` and write the model to `out`."""
     settings = _options(TrainOptions, out=Path(out), corpus=_paths(corpus), **options)
     return dialogue.train_dialog(settings, *_surroundings(settings, quiet), resume=resume)
@@ -47,6 +59,8 @@ def _paths(given: tuple[Path | str, ...]) -> tuple[Path, ...]:
 
 def _options(kind: Any, **values: Any) -> Any:
     """Options with whole paths. Lists, and texts where a path is meant, are welcome."""
+    if isinstance(values.get("base"), Path):
+        values["base"] = str(values["base"])
     for name in ("validation", "test", "eval_corpus"):
         if name in values:
             given = values[name]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -37,6 +38,22 @@ class Batch:
     places: Tensor
     labels: Tensor
     tokens: int
+
+    @property
+    def inputs(self) -> dict[str, Tensor]:
+        """What a model is called with."""
+        return {"ids": self.ids, "places": self.places, "labels": self.labels}
+
+
+class Portion(Protocol):
+    """What a step learns from, as a model is called with it: a Batch, or another kind of one."""
+
+    @property
+    def tokens(self) -> int: ...
+
+    @property
+    def inputs(self) -> dict[str, Tensor]:
+        """By name, `labels` among them: as many as there is to learn."""
 
 
 def split_held_out(tokens: TokenFile, count: int) -> tuple[Array, Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -54,3 +55,18 @@ class Card:
         """Write the card into `directory`."""
         text = json.dumps(asdict(self), ensure_ascii=False, indent=2)
         (directory / CARD).write_text(text + "\n", encoding="utf-8")
+
+
+def write_section(path: Path, name: str, text: str, beginning: str) -> None:
+    """Write `text` into a Markdown file between two marks that bear `name`, or replace what stands there.
+
+    What others wrote in the file stays. `beginning` is for a file that is not there yet. Raises OSError, or
+    UnicodeDecodeError when the file is no UTF-8 text.
+    """
+    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    old = path.read_text(encoding="utf-8") if path.exists() else beginning
+    before, mark, rest = old.partition(begin)
+    after = rest.partition(end)[2].lstrip("\n") if mark else ""
+    fresh = path.with_name(f".{path.name}-{os.getpid()}")
+    fresh.write_text(f"{before.rstrip()}\n\n{begin}\n{text}{end}\n{after}", encoding="utf-8")
+    fresh.replace(path)

@@ -7,19 +7,20 @@ what the model was trained on and how to talk to it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Generic
 
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel
 from typing_extensions import TypeVar
 
-from chatgpt2.card import CARD
+from chatgpt2.anycodec import AnyCodec as AnyCodec
+from chatgpt2.anycodec import banned, check_fit, load_codec
 from chatgpt2.card import Card as Card
 from chatgpt2.codec import Codec
 from chatgpt2.errors import CheckpointError, ConfigError
@@ -28,15 +29,13 @@ from chatgpt2.hub import locate as locate
 from chatgpt2.quiet import quiet_transformers as quiet_transformers
 from chatgpt2.textcodec import TextCodec
 from chatgpt2.vocabulary import vocabulary_hash
+from chatgpt2.weights import CLASSIFIER, UNREADABLE, read_config, read_model, reason
 
 SIZES = {"tiny": (4, 256), "small": (6, 384), "base": (12, 768)}
 """Layers and width; every head is 64 wide."""
 _ADAPTER = "adapter_config.json"
-# What transformers, peft, torch and safetensors raise at files that are damaged or not what they seem.
-_UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError, UnpicklingError)
 
 
-AnyCodec = Codec | TextCodec
 C = TypeVar("C", bound=AnyCodec, default=Codec, covariant=True)
 
 
@@ -52,8 +51,7 @@ class Checkpoint(Generic[C]):
     @property
     def banned_ids(self) -> tuple[int, ...]:
         """Ids that must never be sampled: the codec's, and embedding rows that no entry belongs to."""
-        spare = range(len(self.codec.vocabulary), self.model.config.vocab_size)
-        return (*self.codec.banned_ids, *spare)
+        return banned(self.codec, self.model.config.vocab_size)
 
     @property
     def name(self) -> str:
@@ -106,7 +104,7 @@ def save_checkpoint(directory: Path, model: Any, codec: AnyCodec, card: Card) ->
         codec.save(directory)
         card.write(directory)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"cannot write the model to {directory} ({_reason(error)})") from error
+        raise CheckpointError(f"cannot write the model to {directory} ({reason(error)})") from error
 
 
 def load_checkpoint(name: str | Path, device: str = "cpu", *, hub: Hub = "huggingface") -> Checkpoint:
@@ -129,9 +127,7 @@ def load_checkpoint(name: str | Path, device: str = "cpu", *, hub: Hub = "huggin
 def load_any(name: str | Path, device: str = "cpu") -> AnyCheckpoint:
     """`load_checkpoint`, for models of text as well: with any tokenizer that transformers loads."""
     directory = locate(name)
-    card = Card.read(directory)
-    text = card is not None and card.objective == "text"
-    return _load(directory, device, TextCodec.load if text else _any_codec)
+    return _load(directory, device, partial(load_codec, card=Card.read(directory)))
 
 
 def load_text(name: str | Path, device: str = "cpu", *, hub: Hub = "huggingface") -> Checkpoint[TextCodec]:
@@ -139,28 +135,24 @@ def load_text(name: str | Path, device: str = "cpu", *, hub: Hub = "huggingface"
     return _load(locate(name, hub), device, TextCodec.load)
 
 
-def _any_codec(directory: Path) -> AnyCodec:
-    try:
-        return Codec.load(directory)
-    except CheckpointError:
-        if not any((directory / file).exists() for file in ("tokenizer.json", "merges.txt")):
-            raise
-        return TextCodec.load(directory)
-
-
 def _load(directory: Path, device: str, read: Callable[[Path], C]) -> Checkpoint[C]:
     card = Card.read(directory)
     model = _load_weights(directory)
     codec = read(directory)
-    _check_fit(directory, model, codec, card)
+    check_fit(directory, model.config.vocab_size, model.config.n_positions, codec, card)
     repair_special_ids(model, codec)
     model.train(False)
-    try:
-        model.to(device)  # type: ignore[arg-type]
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"--device {device} cannot be used here: {str(error).splitlines()[0]}") from error
+    place(model, device)
     card = card or Card(vocabulary_hash=vocabulary_hash(codec.vocabulary), window=codec.window)
     return Checkpoint(model, codec, card, directory)
+
+
+def place(model: nn.Module, device: str) -> None:
+    """Bring a model to a device. Raises ConfigError when it cannot be used here."""
+    try:
+        model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"--device {device} cannot be used here: {str(error).splitlines()[0]}") from error
 
 
 def is_adapter(directory: Path) -> bool:
@@ -169,44 +161,14 @@ def is_adapter(directory: Path) -> bool:
 
 
 def _load_weights(directory: Path) -> GPT2LMHeadModel:
-    return _load_adapter(directory) if is_adapter(directory) else _load_model(directory)
-
-
-def _load_model(directory: Path) -> GPT2LMHeadModel:
-    if not (directory / "config.json").exists():
-        raise CheckpointError(f"{directory} is not a model directory: it has no config.json")
-    if not any(directory.glob("*.safetensors")) and not any(directory.glob("pytorch_model*.bin")):
-        raise CheckpointError(f"{directory} has no weights (model.safetensors or pytorch_model.bin)")
-    try:
-        with quiet_transformers():
-            config = AutoConfig.from_pretrained(directory)
-            if config.model_type != "gpt2":
-                raise CheckpointError(f"{directory} holds a {config.model_type} model: a GPT-2 is needed")
-            _repair_config_ids(config)
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                directory, config=config, dtype=torch.float32, output_loading_info=True
-            )
-    except _UNREADABLE as error:
-        raise CheckpointError(f"{directory} cannot be loaded as a GPT-2: {_reason(error)}") from error
-    model, report = loaded
-    if missing := sorted(report["missing_keys"]):
-        # transformers would fill them with random numbers and talk nonsense.
-        raise CheckpointError(f"{directory} lacks {len(missing)} weights ({missing[0]} …): copy it again")
-    assert isinstance(model, GPT2LMHeadModel)
-    return model
-
-
-def _reason(error: Exception) -> str:
-    """The first line of what an error says."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
-
-
-def _repair_config_ids(config: Any) -> None:
-    """Ids outside the vocabulary (GPT2-chitchat keeps 50256 of the English GPT-2) break generation."""
-    for key in ("bos_token_id", "eos_token_id", "pad_token_id"):
-        value = getattr(config, key, None)
-        if isinstance(value, int) and not 0 <= value < config.vocab_size:
-            setattr(config, key, None)
+    if is_adapter(directory):
+        return _load_adapter(directory)
+    config = read_config(directory)
+    if CLASSIFIER in (config.architectures or ()):
+        raise CheckpointError(
+            f"{directory} judges texts and writes none: take `chatgpt2 classify {directory}`"
+        )
+    return read_model(directory, GPT2LMHeadModel, config)
 
 
 def _load_adapter(directory: Path) -> GPT2LMHeadModel:
@@ -223,28 +185,10 @@ def _load_adapter(directory: Path) -> GPT2LMHeadModel:
     try:
         with quiet_transformers():
             merged = PeftModel.from_pretrained(model, str(directory)).merge_and_unload()
-    except _UNREADABLE as error:
-        raise CheckpointError(f"{directory} does not fit its base {base}: {_reason(error)}") from error
+    except UNREADABLE as error:
+        raise CheckpointError(f"{directory} does not fit its base {base}: {reason(error)}") from error
     assert isinstance(merged, GPT2LMHeadModel)
     return merged
-
-
-def _check_fit(directory: Path, model: GPT2LMHeadModel, codec: AnyCodec, card: Card | None) -> None:
-    rows, entries = model.config.vocab_size, len(codec.vocabulary)
-    if entries > rows:
-        raise CheckpointError(
-            f"{directory}: the vocabulary has {entries} entries but the model only {rows}: they do not belong "
-            "together"
-        )
-    if card and card.vocabulary_hash != vocabulary_hash(codec.vocabulary):
-        raise CheckpointError(
-            f"{directory}: the vocabulary is not the one that the model was trained with ({CARD} has another "
-            "hash): restore vocab.txt and tokenizer.json"
-        )
-    if codec.window > model.config.n_positions:
-        raise CheckpointError(
-            f"{directory}: the tokenizer says {codec.window} positions, the model has {model.config.n_positions}"
-        )
 
 
 def repair_special_ids(model: GPT2LMHeadModel, codec: AnyCodec) -> None:
@@ -254,16 +198,21 @@ def repair_special_ids(model: GPT2LMHeadModel, codec: AnyCodec) -> None:
     set_special_ids(model, codec)
 
 
-def set_special_ids(model: GPT2LMHeadModel, codec: AnyCodec) -> None:
+def set_special_ids(model: Any, codec: AnyCodec) -> None:
     """Write the codec's special tokens into the configs of `model`."""
-    for config in (model.config, model.generation_config):
+    for config in (model.config, getattr(model, "generation_config", None)):
         if config is not None:
             config.bos_token_id, config.eos_token_id = codec.bos_id, codec.eos_id
             config.pad_token_id = codec.pad_id
 
 
-def add_lora(model: GPT2LMHeadModel, rank: int, *, base: str | Path, dropout: float = 0.0) -> Any:
-    """Freeze `model` and add low-rank matrices (arXiv:2106.09685) to every Conv1D of its blocks."""
+def add_lora(
+    model: Any, rank: int, *, base: str | Path, dropout: float = 0.0, whole: Sequence[str] = ()
+) -> Any:
+    """Freeze `model` and add low-rank matrices (arXiv:2106.09685) to every Conv1D of its blocks.
+
+    whole  modules that are new and learn as they are
+    """
     from peft import LoraConfig, get_peft_model
 
     if rank < 1:
@@ -274,6 +223,7 @@ def add_lora(model: GPT2LMHeadModel, rank: int, *, base: str | Path, dropout: fl
         lora_dropout=dropout,
         target_modules=["c_attn", "c_proj", "c_fc"],
         fan_in_fan_out=True,
+        modules_to_save=list(whole) or None,
     )
     local = Path(base).expanduser()
     model.name_or_path = str(local.resolve()) if local.is_dir() else str(base)
@@ -281,7 +231,7 @@ def add_lora(model: GPT2LMHeadModel, rank: int, *, base: str | Path, dropout: fl
         return get_peft_model(model, config)
 
 
-def freeze(model: GPT2LMHeadModel, blocks: int) -> None:
+def freeze(model: Any, blocks: int) -> None:
     """Stop the embeddings (and with them the tied head) and the lowest `blocks` blocks from learning."""
     layers = len(model.transformer.h)
     if not 0 <= blocks <= layers:

@@ -1,4 +1,8 @@
-"""From a model's directory to a model that answers: which engine, and what the card says of talking to it."""
+"""From a model's directory to a model that answers: which engine, and what the card says of talking to it.
+
+Torch is imported only where the weights themselves are needed: it takes seconds, and a model that was converted for
+OpenVINO before is served without it.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +14,28 @@ from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-import torch
-
+from chatgpt2.anycodec import AnyCodec, banned, check_fit, load_codec
 from chatgpt2.card import Card
-from chatgpt2.checkpoint import AnyCheckpoint, AnyCodec, load_any, locate
 from chatgpt2.codec import Codec
 from chatgpt2.device import choose_bf16, choose_device
 from chatgpt2.dialogue import Dialogue
 from chatgpt2.engine.base import Engine, EngineOptions, SamplingParams
-from chatgpt2.engine.export import exported
+from chatgpt2.engine.kept import origin, remember, remembered
 from chatgpt2.engine.openvino import EXACT, FAST, OpenVinoEngine
-from chatgpt2.engine.pytorch import PyTorchEngine
 from chatgpt2.engine.remote import RemoteEngine
 from chatgpt2.errors import CheckpointError, ConfigError, EngineError
+from chatgpt2.hub import locate
 from chatgpt2.serving import Serving
+from chatgpt2.vocabulary import vocabulary_hash
+
+if TYPE_CHECKING:
+    import torch
+
+    from chatgpt2.checkpoint import AnyCheckpoint
+    from chatgpt2.engine.pytorch import PyTorchEngine
 
 Name = Literal["openvino", "pytorch", "remote"]
 Notify = Callable[[Literal["converting", "slow"], str], None]
@@ -77,42 +86,53 @@ def open_model(
     Raises ConfigError, CheckpointError or EngineError.
     """
     name, device = choose_engine(options)
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
     if name == "remote":
         return _remote(source, options)
-    checkpoint = load_any(source, device)
+    directory = locate(source)
+    if name == "openvino" and (ready := _ready(source, directory, options, cache)):
+        return ready
+    from chatgpt2.checkpoint import load_any
+
+    if options.threads is not None:
+        import torch
+
+        torch.set_num_threads(options.threads)
+    checkpoint = load_any(directory, device)
     if name == "pytorch":
         engine: Engine = _pytorch(checkpoint, device)
     else:
         try:
-            engine = _openvino(source, checkpoint, options, cache, partial(notify, "converting", ""))
+            engine = _converted(source, checkpoint, options, cache, partial(notify, "converting", ""))
         except EngineError as error:
             if options.name != "auto":
                 raise
             notify("slow", str(error))
             name, engine = "pytorch", _pytorch(checkpoint, device)
-    return replace(
-        serving_of(engine, checkpoint.codec, checkpoint.card, checkpoint.name),
-        kind=name,
-        source=checkpoint.path,
-    )
+    serving = serving_of(engine, checkpoint.codec, checkpoint.card, checkpoint.name)
+    return replace(serving, kind=name, source=checkpoint.path)
 
 
-def require_dialogue(source: str | Path) -> None:
-    """Raise CheckpointError when the model in `source` has learned texts, not dialogues."""
-    directory = locate(source)
-    card = Card.read(directory)
-    if card is None or card.objective == "dialogue":
-        return
-    advice = (
-        f"teach it with `chatgpt2 train-dialog CORPUS --base {directory}`, or "
-        if card.tokenizer == "bert"
-        else ""
-    )
-    raise CheckpointError(
-        f"{directory} was trained on plain text: it writes on, and does not answer; {advice}take `chatgpt2 generate`"
-    )
+def _ready(source: str | Path, directory: Path, options: EngineOptions, cache: Path) -> Serving | None:
+    """A model that was converted before from the very files that lie there now. None: go the long way, which also
+    says what is wrong."""
+    try:
+        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        rows, positions = int(config["vocab_size"]), int(config["n_positions"])
+        card = Card.read(directory)
+        codec = load_codec(directory, card)
+    except (OSError, ValueError, LookupError, TypeError, CheckpointError):
+        return None
+    made_from, folders = origin(directory, banned(codec, rows)), _folders(source, directory, cache)
+    found = (remembered(folder, options.weights, made_from) for folder in folders)
+    if made_from is None or (files := next(filter(None, found), None)) is None:
+        return None
+    check_fit(directory, rows, positions, codec, card)
+    try:
+        engine = _openvino(source, files, codec.window, rows, options)
+    except EngineError:
+        return None
+    card = card or Card(vocabulary_hash=vocabulary_hash(codec.vocabulary), window=codec.window)
+    return replace(serving_of(engine, codec, card, directory.name), kind="openvino", source=directory)
 
 
 def in_torch(checkpoint: AnyCheckpoint, device: str = "cpu") -> Serving:
@@ -145,7 +165,7 @@ def _remote(source: str | Path, options: EngineOptions) -> Serving:
         url,
         window=codec.window,
         vocabulary=rows,
-        banned_ids=(*codec.banned_ids, *range(len(codec.vocabulary), rows)),
+        banned_ids=banned(codec, rows),
         model=options.model,
         key=key or None,
     )
@@ -175,6 +195,10 @@ def _rows(directory: Path, entries: int) -> int:
 
 def _pytorch(checkpoint: AnyCheckpoint, device: str) -> PyTorchEngine:
     """In bf16 on a GPU that has it; a CPU gains nothing from it for one reply, and openvino serves many."""
+    import torch
+
+    from chatgpt2.engine.pytorch import PyTorchEngine
+
     if device == "cpu":
         _keep_in_memory(checkpoint.model)
     bf16 = device.startswith("cuda") and choose_bf16("auto", device)
@@ -194,19 +218,20 @@ def _keep_in_memory(model: torch.nn.Module) -> None:
 
 
 def _openvino(
-    source: str | Path,
-    checkpoint: AnyCheckpoint,
-    options: EngineOptions,
-    cache: Path,
-    preparing: Callable[[], None],
+    source: str | Path, files: Path, window: int, vocabulary: int, options: EngineOptions
 ) -> Engine:
+    def fallback() -> Engine:
+        from chatgpt2.checkpoint import load_any
+
+        return _pytorch(load_any(source), "cpu")
+
     return OpenVinoEngine(
-        _converted(source, checkpoint, options, cache, preparing),
-        window=checkpoint.codec.window,
-        vocabulary=checkpoint.model.config.vocab_size,
+        files,
+        window=window,
+        vocabulary=vocabulary,
         threads=options.threads,
         properties=EXACT if options.weights == "fp32" else FAST,
-        fallback=lambda: _pytorch(load_any(source), "cpu"),
+        fallback=fallback,
     )
 
 
@@ -216,9 +241,13 @@ def _converted(
     options: EngineOptions,
     cache: Path,
     preparing: Callable[[], None],
-) -> Path:
-    """The converted model beside the weights, where that is a directory of the user's own; else in `cache`."""
-    directory = Path(source).expanduser()
+) -> Engine:
+    """The engine on files that are made now, or were before, and are remembered."""
+    from chatgpt2.engine.export import exported
+
+    assert checkpoint.path is not None
+    made_from = origin(checkpoint.path, checkpoint.banned_ids)
+    beside, *elsewhere = _folders(source, checkpoint.path, cache)
     convert = partial(
         exported,
         checkpoint.model,
@@ -226,15 +255,26 @@ def _converted(
         weights=options.weights,
         preparing=preparing,
     )
-    if directory.is_dir():
-        try:
-            return convert(directory / "openvino")
-        except EngineError as error:
-            if not isinstance(error.__cause__, PermissionError) and _errno(error) != errno.EROFS:
-                raise
-    # Two models of one name must not take each other's place.
-    where = hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:8]
-    return convert(cache / f"{checkpoint.name}-{where}")
+    try:
+        files = convert(beside)
+    except EngineError as error:
+        if not elsewhere or not (
+            isinstance(error.__cause__, PermissionError) or _errno(error) == errno.EROFS
+        ):
+            raise
+        files = convert(elsewhere[0])
+    if made_from and made_from == origin(checkpoint.path, checkpoint.banned_ids):
+        remember(files.parent, options.weights, made_from, files)
+    return _openvino(source, files, checkpoint.codec.window, checkpoint.model.config.vocab_size, options)
+
+
+def _folders(source: str | Path, directory: Path, cache: Path) -> list[Path]:
+    """Where the converted model may lie: beside the weights, where that is a directory of the user's own, or in
+    `cache`, where two models of one name must not take each other's place."""
+    own = Path(source).expanduser()
+    where = hashlib.sha256(str(own.resolve()).encode()).hexdigest()[:8]
+    cached = cache / f"{directory.name}-{where}"
+    return [own / "openvino", cached] if own.is_dir() else [cached]
 
 
 def _errno(error: EngineError) -> int | None:

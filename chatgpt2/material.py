@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from chatgpt2.batches import Batch, Deal, Row, collate, cut_batches, epoch_batches
+from chatgpt2.batches import Batch, Deal, Portion, Row, collate, cut_batches, epoch_batches
 from chatgpt2.tokens import Array, TokenFile
 
 _SAMPLE = 20_000
@@ -27,7 +27,7 @@ class Material(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitems__(self, rows: list[Row], /) -> Batch: ...
+    def __getitems__(self, rows: list[Row], /) -> Portion: ...
 
     def epoch(self, deal: Deal, number: int) -> Iterator[list[Row]]:
         """The batches of one epoch, in a random order that depends on the seed and the number alone."""

@@ -75,6 +75,37 @@ class TextCodec:
         self._backend.post_processor = self._prompt_shape() if self.wrapped else None
         return self
 
+    def whole(self) -> TextCodec:
+        """The same, whose tokenizer writes a text with its end, as one that judges texts reads it.
+
+        What a model makes of a text stands at its last token that is not padding, so a tokenizer that pads with
+        eos writes none.
+        """
+        self.tokenizer.model_max_length = self.window
+        ends = [(self.vocabulary[i], i) for i in (self.bos_id, self.eos_id) if i is not None]
+        tail = f" {ends[-1][0]}" if self.eos_id not in (None, self.pad_id) else ""
+        head = f"{ends[0][0]} " if self.bos_id is not None else ""
+        self._backend.post_processor = processors.TemplateProcessing(
+            single=f"{head}$A{tail}", special_tokens=sorted(set(ends))
+        )
+        return self
+
+    def encode_whole(self, texts: Sequence[str]) -> Examples:
+        """Each text as one example, with what the tokenizer writes around it; what is beyond the window is left
+        out, as transformers truncates."""
+        around = self._backend.encode("").ids
+        head = [each for each in around[:1] if each == self.bos_id]
+        tail = around[len(head) :]
+        room = self.window - len(around)
+        ids, offsets = self.encode_texts(texts)
+        bounds = list(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True))
+        rows = [[*head, *ids[begin : min(end, begin + room)].tolist(), *tail] for begin, end in bounds]
+        flat = np.fromiter(chain.from_iterable(rows), np.int32)
+        cut = sum(end - begin > room for begin, end in bounds)
+        characters = np.fromiter(map(len, texts), np.int32, len(texts))
+        ends = offsets_of(np.fromiter(map(len, rows), np.int64, len(rows)))
+        return Examples(flat, np.ones(len(flat), np.bool_), ends, np.arange(len(texts)), characters, 0, cut)
+
     def _prompt_shape(self) -> Any:
         assert self.bos_id is not None
         bos = self.vocabulary[self.bos_id]

@@ -126,18 +126,25 @@ def text_hash(text: str) -> int:
 
 
 def tokenise_texts(
-    texts: Callable[[], Iterable[str]], codec: TextCodec, *, wrap: bool, cache: Path, fingerprint: str
+    texts: Callable[[], Iterable[str]],
+    codec: TextCodec,
+    *,
+    cache: Path,
+    fingerprint: str,
+    wrap: bool = False,
+    whole: bool = False,
 ) -> TokenFile:
     """The token file of `texts`, from `cache` if it holds the one called `fingerprint`.
 
-    wrap  each text becomes examples of its own, between bos and eos; else the ids just follow one another
+    wrap   each text becomes examples of its own, between bos and eos; else the ids just follow one another
+    whole  each text becomes one example, as one that judges texts reads it
     """
     folder = Path(cache) / f"tokens-{fingerprint}"
     found = open_tokens(folder)
     if found is None:
         with draft_of(folder) as draft, Writer(draft, len(codec.vocabulary)) as writer:
             for chunk in _text_chunks(texts()):
-                examples = codec.encode_lines(chunk, wrap=wrap)
+                examples = codec.encode_whole(chunk) if whole else codec.encode_lines(chunk, wrap=wrap)
                 hashes = np.fromiter(map(text_hash, chunk), np.uint64, len(chunk))
                 unknown = int((examples.ids == codec.unk_id).sum())
                 writer.add(examples, hashes, Counts(dialogues=len(chunk), turns=len(chunk), unknown=unknown))

@@ -9,18 +9,19 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from chatgpt2.checkpoint import AnyCheckpoint, load_any
 from chatgpt2.device import choose_device
 from chatgpt2.dialogue import Dialogue
 from chatgpt2.engine.base import EngineOptions, Finish, SamplingParams
-from chatgpt2.engine.beams import beam_search
 from chatgpt2.errors import ConfigError
 from chatgpt2.generating import Piece, Stops
 from chatgpt2.generating import generate as pieces
 from chatgpt2.loading import in_torch, open_model
 from chatgpt2.serving import Serving
+
+if TYPE_CHECKING:
+    from chatgpt2.checkpoint import AnyCheckpoint
 
 _AT_ONCE = 64  # prompts under way: enough to fill any engine's batch, few enough for any engine's queue
 
@@ -125,6 +126,8 @@ def search(checkpoint: AnyCheckpoint, prompts: Sequence[str], order: Order, beam
     The engines choose token by token and have no beams, so this is transformers' `generate`, one prompt after the
     other. It draws nothing: temperature, top-k, top-p and seed mean nothing to it.
     """
+    from chatgpt2.engine.beams import beam_search
+
     codec, serving = checkpoint.codec, in_torch(checkpoint)
     params = order.params(serving)
     found = []
@@ -160,6 +163,8 @@ def generate(
     wanted = [prompts] if isinstance(prompts, str) else list(prompts)
     options = engine or EngineOptions()
     if beams:
+        from chatgpt2.checkpoint import load_any
+
         return search(load_any(model, choose_device(options.device)), wanted, order, beams)
 
     async def run() -> list[Written]:

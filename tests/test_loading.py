@@ -3,6 +3,10 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +14,12 @@ import pytest
 import torch
 from fakes.completions import FakeCompletions
 
-from chatgpt2 import loading
 from chatgpt2.checkpoint import Card, create_model, save_checkpoint
 from chatgpt2.codec import Codec
+from chatgpt2.engine import export
 from chatgpt2.engine.base import EngineOptions, SamplingParams
 from chatgpt2.engine.pytorch import PyTorchEngine
-from chatgpt2.errors import ConfigError, EngineError
+from chatgpt2.errors import CheckpointError, ConfigError, EngineError
 from chatgpt2.loading import choose_engine, open_model
 from chatgpt2.vocabulary import SPECIAL, vocabulary_hash
 
@@ -61,6 +65,45 @@ def test_openvino_is_chosen_on_a_cpu_and_keeps_its_files_beside_the_weights(
     assert calls == [("converting", "")]
 
 
+@pytest.mark.skipif(not INSTALLED, reason="openvino-genai is not installed")
+def test_what_was_converted_before_is_served_as_long_as_nothing_has_changed(
+    saved: Path, tmp_path: Path
+) -> None:
+    def conversions() -> int:
+        calls: list[Any] = []
+        options = EngineOptions("openvino", threads=1, weights="fp32")
+        serving = open_model(saved, options, tmp_path / "cache", lambda *notice: calls.append(notice))
+        asyncio.run(serving.engine.close())
+        assert (serving.kind, serving.source, serving.codec.window) == ("openvino", saved, 64)
+        return len(calls)
+
+    assert conversions() == 1
+    # In a program of its own, since this one has imported torch.
+    program = (
+        "import asyncio, sys; from pathlib import Path; from chatgpt2.loading import open_model\n"
+        "from chatgpt2.engine.base import EngineOptions\n"
+        f"served = open_model({str(saved)!r}, EngineOptions(device='cpu', weights='fp32'), Path())\n"
+        "asyncio.run(served.engine.close()); print({'torch', 'transformers'} & sys.modules.keys(), served.name)"
+    )
+    environment = {**os.environ, "PYTHONWARNINGS": "error"}
+    said = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert said.stdout.startswith("set() model@"), said
+
+    codec = Codec.load(saved)
+    create_model("tiny", codec, seed=1).save_pretrained(saved)
+    assert conversions() == 1
+    assert conversions() == 0
+    next((saved / "openvino").glob("fp32-*/openvino_model.bin")).write_bytes(b"cut off")
+    assert conversions() == 1
+    shutil.rmtree(saved / "openvino")
+    assert conversions() == 1
+    Codec([*SPECIAL, *"天地人你我他它"], 64).save(saved)
+    with pytest.raises(CheckpointError, match="do not belong together"):
+        conversions()
+
+
 def test_pytorch_serves_where_openvino_is_not_installed(
     no_openvino: None, saved: Path, tmp_path: Path
 ) -> None:
@@ -77,7 +120,7 @@ def test_pytorch_serves_where_openvino_is_not_installed(
 def test_pytorch_serves_where_openvino_fails_and_was_not_asked_for(
     saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "exported", lambda *_, **__: tmp_path)  # a folder without a model
+    monkeypatch.setattr(export, "exported", lambda *_, **__: tmp_path)  # a folder without a model
     calls: list[Any] = []
     serving = open_model(saved, EngineOptions(), tmp_path, lambda *notice: calls.append(notice))
     assert isinstance(serving.engine, PyTorchEngine) and serving.kind == "pytorch"
@@ -104,14 +147,14 @@ def test_what_cannot_be_had_is_refused() -> None:
 def test_a_folder_that_may_not_be_written_sends_the_files_to_the_cache(
     saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = loading.exported
+    real = export.exported
 
     def refuse(model: Any, folder: Path, **options: Any) -> Path:
         if folder.parent == saved:
             raise EngineError("no") from PermissionError(13, "denied")
         return real(model, folder, **options)
 
-    monkeypatch.setattr(loading, "exported", refuse)
+    monkeypatch.setattr(export, "exported", refuse)
     asyncio.run(open_model(saved, EngineOptions("openvino", threads=1), tmp_path / "cache").engine.close())
     assert list((tmp_path / "cache").glob("model-*/int8-*/openvino_model.xml"))
 

@@ -23,13 +23,14 @@ REAL = {
     "reviews.txt": "reviews/chnsenticorp.txt",
     "articles.txt": "text/wikitext2_valid.txt",
     "summaries.tsv": "text/booksummaries_6rows.txt",
+    "marks.tsv": "reviews/dev.tsv",
 }
 ARTICLE = "A model is a guess about the world , and a good guess is a short one . "
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A folder with the four files; of real ones the beginning."""
+    """A folder with the files; of real ones the beginning."""
     folder = tmp_path / "data"
     folder.mkdir()
     real = os.environ.get("CHATGPT2_DATA")
@@ -38,6 +39,7 @@ def data(tmp_path: Path) -> Path:
         "novel.txt": "\n".join(own[:1500]),
         "reviews.txt": "\n".join(own[:400]),
         "articles.txt": (ARTICLE * 5 + "\n") * 60,
+        "marks.tsv": "label\ttext\n" + "".join(f"{n % 2}\t{text}\n" for n, text in enumerate(own[:200])),
         "summaries.tsv": "".join(f"{n}\ta\tb\tc\td\te\t{ARTICLE}{n}\n" for n in range(30)),
     }
     for name, path in REAL.items():
@@ -63,6 +65,8 @@ def test_every_example_runs(data: Path, tmp_path: Path, monkeypatch: pytest.Monk
         "articles",
         "summaries",
         "tuned",
+        "judge",
+        "value",
     }
     shutil.rmtree(tmp_path / "reviews")
 

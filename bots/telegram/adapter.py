@@ -95,8 +95,13 @@ class Telegram(Adapter):
             return
         with self._telegram.receiving():
             await self._bot.delete_webhook()
+        cursor, asked = await self._cursor(), self._services.clock()
         while True:
-            await self._poll()
+            new = await self._poll(cursor)
+            if new != cursor:
+                cursor, asked = new, self._services.clock()
+            elif self._services.clock() - asked >= _DAY:  # see _cursor
+                cursor = None
 
     async def _show_menu(self) -> None:
         """Put the commands into the menu beside the message field, when they have changed. Nobody waits for it."""
@@ -117,17 +122,16 @@ class Telegram(Adapter):
                 url, max_connections=1, allowed_updates=WANTED, secret_token=self._secret
             )
 
-    async def _poll(self) -> None:
+    async def _poll(self, cursor: int | None) -> int | None:
         """Take what is new. The cursor moves when it is stored; the next question tells Telegram so."""
         with self._telegram.receiving():
-            updates = await self._bot.get_updates(
-                offset=await self._cursor(), timeout=_LONG_POLL, allowed_updates=WANTED
-            )
-        for update in updates:
-            await self._take(update)
-        if updates:
-            cursor = [updates[-1].update_id + 1, self._services.clock()]
-            await self._services.state.set(self._telegram.key("cursor"), cursor)
+            updates = await self._bot.get_updates(offset=cursor, timeout=_LONG_POLL, allowed_updates=WANTED)
+        if not updates:
+            return cursor
+        await self._take(updates)
+        cursor = updates[-1].update_id + 1
+        await self._services.state.set(self._telegram.key("cursor"), [cursor, self._services.clock()])
+        return cursor
 
     async def _cursor(self) -> int | None:
         """The first update that is not stored yet; None: whatever there is.
@@ -153,22 +157,24 @@ class Telegram(Adapter):
         except (ValueError, LookupError, TypeError, AttributeError):
             return Response(400)
         self._telegram.last_contact = self._services.clock()
-        await self._take(update)
+        await self._take([update])
         return Response()
 
-    async def _take(self, update: Update) -> None:
-        """Store what an update says. Raises StoreError."""
-        message = update.message
-        if message and message.migrate_to_chat_id:
-            await self._telegram.move(message.chat_id, message.migrate_to_chat_id)
-        inbound = self._read(update)
-        if inbound and (self._settings.answer_edits or not update.edited_message):
-            assert self._inbox is not None, "start comes before run and routes"
-            await self._inbox.submit(
-                replace(inbound, chat_id=await self._telegram.origin(int(inbound.chat_id)))
-            )
-        if update.callback_query:
-            self._be_polite(self._thank(update.callback_query, known=inbound is not None))
+    async def _take(self, updates: Sequence[Update]) -> None:
+        """Store what updates say. Raises StoreError."""
+        assert self._inbox is not None, "start comes before run and routes"
+        inbounds = []
+        for update in updates:
+            message = update.message
+            if message and message.migrate_to_chat_id:
+                await self._telegram.move(message.chat_id, message.migrate_to_chat_id)
+            inbound = self._read(update)
+            if inbound and (self._settings.answer_edits or not update.edited_message):
+                origin = await self._telegram.origin(int(inbound.chat_id))
+                inbounds.append(replace(inbound, chat_id=origin))
+            if update.callback_query:
+                self._be_polite(self._thank(update.callback_query, known=inbound is not None))
+        await self._inbox.submit_all(inbounds)
 
     def _read(self, update: Update) -> Inbound | None:
         try:

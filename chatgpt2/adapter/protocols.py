@@ -23,6 +23,11 @@ class Inbox(Protocol):
         """
         ...
 
+    async def submit_all(self, inbounds: Sequence[Inbound]) -> list[bool]:
+        """The same for events that came together, in order; it costs little more than one, and when it raises none
+        of them may be acknowledged."""
+        return [await self.submit(inbound) for inbound in inbounds]
+
 
 class State(Protocol):
     """What an adapter must remember over restarts (cursor, access tokens): small JSON values by name.

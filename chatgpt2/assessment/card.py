@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from chatgpt2.assessment.picture import draw
 from chatgpt2.assessment.result import NAMES, Evaluation
+from chatgpt2.card import write_section
 from chatgpt2.errors import CheckpointError
 from chatgpt2.evaluation import Figure
 
 CARD, PICTURE = "README.md", "evaluation.png"
-_BEGIN, _END = "<!-- chatgpt2 evaluate -->", "<!-- end of chatgpt2 evaluate -->"
 # What the Hugging Face hub reads from a model card.
 _FRONT = "---\n{language}library_name: transformers\npipeline_tag: text-generation\n---\n\n"
 
@@ -24,14 +23,8 @@ def write_card(directory: Path, evaluation: Evaluation) -> Path:
     CheckpointError when the files cannot be written.
     """
     path = directory / CARD
-    part = f"{_BEGIN}\n{markdown(evaluation)}{_END}\n"
     try:
-        old = path.read_text(encoding="utf-8") if path.exists() else _beginning(directory, evaluation)
-        before, mark, rest = old.partition(_BEGIN)
-        after = rest.partition(_END)[2].lstrip("\n") if mark else ""
-        fresh = path.with_name(f".{CARD}-{os.getpid()}")
-        fresh.write_text(f"{before.rstrip()}\n\n{part}{after}", encoding="utf-8")
-        fresh.replace(path)
+        write_section(path, "chatgpt2 evaluate", markdown(evaluation), _beginning(directory, evaluation))
         draw(evaluation, directory / PICTURE)
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(

@@ -21,8 +21,10 @@ from chatgpt2.errors import ChatGPT2Error, ConfigError
 COMMANDS = {
     "train-dialog": ("train:train_dialog", "Train or fine-tune a model on dialogues."),
     "train-text": ("train:train_text", "Train or fine-tune a model on any text."),
+    "train-classifier": ("classify:train_classifier", "Teach a model to judge texts."),
     "chat": ("chat:chat", "Talk to a model in the terminal."),
     "generate": ("generate:generate", "Let a model go on with texts."),
+    "classify": ("classify:classify", "Let a model judge texts."),
     "evaluate": ("evaluate:evaluate", "Measure a model on text that it has not learned from."),
     "serve": ("serve:serve", "Serve a model to clients of the OpenAI API."),
     "bots": ("bots:bots", "List the chat platforms that there are adapters for."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -11,11 +12,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from chatgpt2.evaluation import HeldOut
-from chatgpt2.training.learn import Result
-from chatgpt2.training.options import RunOptions
-from chatgpt2.training.plan import Plan
-from chatgpt2.training.watch import Progress, Sample
+if TYPE_CHECKING:  # torch is not needed to show what it does
+    from chatgpt2.evaluation import Measured
+    from chatgpt2.training.learn import Result
+    from chatgpt2.training.options import RunOptions
+    from chatgpt2.training.plan import Plan
+    from chatgpt2.training.watch import Progress, Sample
 
 _LINE_EVERY = 10.0  # seconds between lines where there is no terminal
 
@@ -37,7 +39,7 @@ class Screen:
         self.options, self.use = options, use
         self.console = Console(stderr=True, quiet=quiet, highlight=False)
         self.plan: Plan | None = None
-        self.held_out: HeldOut | None = None
+        self.held_out: Measured | None = None
         self.latest: Progress | None = None
         self.live: Live | None = None
         self.last_line = -math.inf
@@ -65,12 +67,12 @@ class Screen:
             self.last_line = time.monotonic()
             self.console.print(self._line(progress), soft_wrap=True)
 
-    def evaluated(self, step: int, held_out: HeldOut | None, samples: list[Sample]) -> None:
+    def evaluated(self, step: int, held_out: Measured | None, samples: list[Sample]) -> None:
         self.held_out = held_out
         if held_out:
             self.console.print(
                 Text(f"step {step:,}: ", style="bold")
-                + Text(f"held-out loss {held_out.loss:.3f}, perplexity {held_out.perplexity:.1f}")
+                + Text(f"held-out loss {held_out.loss:.3f}, {' '.join(held_out.headline)}")
             )
         for sample in samples:
             self.console.print(Text(f"  {sample.prompt}", style="dim"), soft_wrap=True)
@@ -82,7 +84,7 @@ class Screen:
             self.live.stop()
             self.live = None
 
-    def conclude(self, result: Result) -> None:
+    def conclude(self, result: Result[Any]) -> None:
         """What was made, how good it is, what to type next."""
         if not result.finished:
             self.notice(f"stopped after step {result.steps:,}; saved in {result.out}")
@@ -91,18 +93,10 @@ class Screen:
         self.notice(
             f"trained {result.steps:,} steps in {duration(result.seconds)}; the model is in {result.out}"
         )
-        if result.held_out:
-            shown = result.held_out
-            self.notice(
-                f"held out: loss {shown.loss:.4f} per token, perplexity {shown.perplexity_per_character:.2f} "
-                "per character"
-            )
-        if result.tested:
-            shown = result.tested
-            self.notice(
-                f"test: loss {shown.loss:.4f} per token, perplexity {shown.perplexity_per_character:.2f} "
-                "per character"
-            )
+        for name, figures in (("held out", result.held_out), ("test", result.tested)):
+            if figures:
+                first, *more = figures.lines
+                self.notice("\n  ".join((f"{name}: {first}", *more)))
         if "distinct_2" in result.metrics:
             self.notice(
                 f"sampled replies: distinct-2 {result.metrics['distinct_2']:.2f}, "
@@ -129,13 +123,14 @@ class Screen:
         now = self.latest
         done = now.step if now else 0
         table = Table.grid(padding=(0, 2))
-        names = ["step", "loss", "held-out", "perplexity", "tokens/s", "left", "memory"]
         held = self.held_out
+        name, value = held.headline if held else ("", "")
+        names = ["step", "loss", "held-out", name, "tokens/s", "left", "memory"]
         values = [
             f"{done:,}/{self.plan.steps:,}",
             f"{now.loss:.3f}" if now else "–",
             f"{held.loss:.3f}" if held else "–",
-            f"{held.perplexity:.1f}" if held else "–",
+            value,
             f"{now.tokens_per_second:,.0f}" if now else "–",
             duration(now.seconds_left) if now else "–",
             f"{now.memory / 2**20:,.0f} MB" if now else "–",

@@ -154,7 +154,8 @@ async def _serving(options: Talk, say: Callable[[str], None], source: str) -> Se
 
 
 def _load(source: str, options: Talk, notify: Callable[[str, str], None]) -> Serving:
-    from chatgpt2.loading import choose_engine, open_model, require_dialogue
+    from chatgpt2.anycodec import require_dialogue
+    from chatgpt2.loading import choose_engine, open_model
 
     if source != options.model and choose_engine(options.engine)[0] == "remote":
         raise ConfigError(

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from chatgpt2.cli.training import FILE, run, training_options
+from chatgpt2.cli.training import FILE, run, split_option, training_options
 
 
 @click.command("train-dialog")
@@ -58,15 +58,6 @@ def train_dialog(ctx: click.Context, /, resume: bool, **options: Any) -> None:
     run(ctx, TrainOptions, train, resume, options, "corpus", "chatgpt2 chat --model")
 
 
-def _percentages(ctx: click.Context, param: click.Parameter, value: Any) -> tuple[float, ...] | None:
-    if value is None:
-        return None
-    try:
-        return tuple(float(share) for share in str(value).split("-"))
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is not percentages such as 90-10 or 70-20-10") from None
-
-
 @click.command("train-text")
 @click.argument("paths", nargs=-1, type=FILE)
 @click.option(
@@ -85,12 +76,7 @@ def _percentages(ctx: click.Context, param: click.Parameter, value: Any) -> tupl
 @click.option("--train", multiple=True, type=FILE, help="Also learn from this; may be repeated.")
 @click.option("--validation", multiple=True, type=FILE, help="Evaluate on this while training.")
 @click.option("--test", multiple=True, type=FILE, help="Evaluate on this at the end.")
-@click.option(
-    "--split",
-    metavar="A-B-C",
-    callback=_percentages,
-    help="Percentages to train, evaluate and test on, such as 90-10 or 70-20-10. [default: chosen]",
-)
+@split_option
 @click.option(
     "--clean",
     is_flag=True,

@@ -24,6 +24,21 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
     return tuple(name.strip() for name in (value or "").split(",") if name.strip())
 
 
+def _percentages(ctx: click.Context, param: click.Parameter, value: Any) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    try:
+        return tuple(float(share) for share in str(value).split("-"))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not percentages such as 90-10 or 70-20-10") from None
+
+
+split_option = click.option(
+    "--split",
+    metavar="A-B-C",
+    callback=_percentages,
+    help="Percentages to train, evaluate and test on, such as 90-10 or 70-20-10. [default: chosen]",
+)
 _OPTIONS = (
     click.option("--out", type=FILE, help="Where the model goes. [default: models/NAME_OF_CORPUS]"),
     click.option(
@@ -97,7 +112,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def run(
     ctx: click.Context,
     kind: type[Options],
-    train: Callable[..., Result],
+    train: Callable[..., Result[Any]],
     resume: bool,
     options: dict[str, Any],
     source: str,

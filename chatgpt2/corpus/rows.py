@@ -18,6 +18,21 @@ Row = tuple[int, Mapping[str, Any]]
 
 USUAL = ("text", "content", "sentence", "text_a", "review", "body", "summary", "文本", "内容")
 """Fields that are taken when none is named, the first of them that is there."""
+LABELS = (
+    "label",
+    "labels",
+    "class",
+    "category",
+    "sentiment",
+    "score",
+    "rating",
+    "stars",
+    "y",
+    "标签",
+    "类别",
+    "评分",
+)
+"""The same for what is said of a text."""
 
 
 def column_of(rows: Iterable[Row], file: Path, field: str | None) -> Iterator[str]:
@@ -26,7 +41,7 @@ def column_of(rows: Iterable[Row], file: Path, field: str | None) -> Iterator[st
     Raises CorpusError at a record that has no such field, or holds no text there.
     """
     for line, row in rows:
-        name = _chosen(row, field)
+        name = next(iter(row)) if field is None and len(row) == 1 else named(row, field, USUAL)
         if name is None:
             there = ", ".join(list(row)[:12]) or "none"
             wanted = "which field is the text?" if field is None else f"has no field {field}."
@@ -41,9 +56,10 @@ def column_of(rows: Iterable[Row], file: Path, field: str | None) -> Iterator[st
         yield value.replace("\r\n", "\n")
 
 
-def _chosen(row: Mapping[str, Any], field: str | None) -> str | None:
+def named(row: Mapping[str, Any], field: str | None, usual: Iterable[str]) -> str | None:
+    """The name of the wanted field, or of the first usual one; None where it is not there."""
     if field is None:
-        return next(iter(row)) if len(row) == 1 else next((name for name in USUAL if name in row), None)
+        return next((name for name in usual if name in row), None)
     if field in row:
         return field
     names = list(row)
@@ -51,18 +67,19 @@ def _chosen(row: Mapping[str, Any], field: str | None) -> str | None:
     return names[number - 1] if 1 <= number <= len(names) else None
 
 
-def table_rows(source: Source, delimiter: str, field: str | None) -> Iterator[Row]:
+def table_rows(source: Source, delimiter: str, *wanted: str | None) -> Iterator[Row]:
     """The rows below the line of names, by those names; without such a line by the numbers 1, 2, …
 
-    The first line holds names if --field is one, if it has a usual one, or if it looks like that.
+    The first line holds names if one is `wanted`, if it has a usual one, or if it looks like that.
     """
     cells = _cells(source, delimiter)
     head = list(islice(cells, 20))
     if not head:
         return
     first = head[0][1]
-    named = field is not None and not field.isdecimal()
-    header = named or any(name in first for name in USUAL) or is_header(first, [row for _, row in head[1:]])
+    asked = any(name is not None and not name.isdecimal() for name in wanted)
+    usual = any(name in first for name in (*USUAL, *LABELS))
+    header = asked or usual or is_header(first, [row for _, row in head[1:]])
     names = [name.strip() for name in first] if header else [str(n + 1) for n in range(len(first))]
     for line, row in chain(head[1:] if header else head, cells):
         if len(row) < len(names) and not any(map(str.strip, row)):

@@ -17,7 +17,7 @@ from typing import Literal
 
 from chatgpt2.corpus.files import bare_suffix
 from chatgpt2.corpus.normalise import clean
-from chatgpt2.corpus.rows import column_of, columnar_rows, json_rows, table_rows
+from chatgpt2.corpus.rows import Row, column_of, columnar_rows, json_rows, table_rows
 from chatgpt2.corpus.source import Source, open_source
 from chatgpt2.errors import CorpusError
 
@@ -69,15 +69,20 @@ class TextSource:
 
     def _records(self, file: Path) -> Iterator[str] | None:
         """The chosen field of each record; None for a plain text."""
-        suffix = bare_suffix(file)
-        if suffix in _COLUMNAR:
-            return column_of(columnar_rows(file), file, self.field)
-        if suffix in _JSON:
-            return column_of(json_rows(_readable(file)), file, self.field)
-        if suffix in _TABLES or self.field is not None:
-            rows = table_rows(_readable(file), _TABLES.get(suffix, "\t"), self.field)
-            return column_of(rows, file, self.field)
-        return None
+        plain = bare_suffix(file) not in {*_TABLES, *_JSON, *_COLUMNAR}
+        if plain and self.field is None:
+            return None
+        return column_of(records_of(file, self.field), file, self.field)
+
+
+def records_of(file: Path, *wanted: str | None) -> Iterator[Row]:
+    """The records of a file; one that does not end like any is a table with tabs. `wanted` are fields."""
+    suffix = bare_suffix(file)
+    if suffix in _COLUMNAR:
+        return columnar_rows(file)
+    if suffix in _JSON:
+        return json_rows(_readable(file))
+    return table_rows(_readable(file), _TABLES.get(suffix, "\t"), *wanted)
 
 
 def text_files(paths: Iterable[Path | str]) -> tuple[Path, ...]:

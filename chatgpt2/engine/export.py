@@ -20,7 +20,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 import rich
 import torch
 from torch import Tensor, nn
@@ -30,11 +29,10 @@ from transformers import GPT2LMHeadModel
 from chatgpt2.engine.base import Weights
 from chatgpt2.engine.checking import check_banned
 from chatgpt2.engine.gpt2 import activation
+from chatgpt2.engine.kept import DONE, FORMAT, put_in_place, sweep, tidy, whole
 from chatgpt2.errors import EngineError
 
-_FORMAT = 2  # raised when the graph below changes, so that old exports are made again
 _BANNED_BIAS = -1e30  # below any logit, also after any temperature and repetition penalty, and still finite
-_DONE = "export.json"
 _CONVERTING = threading.Lock()  # tracing, warnings and nncf's console are the whole program's
 
 
@@ -119,16 +117,16 @@ def exported(
     check_banned(banned_ids, model.config.vocab_size)
     target = folder / f"{weights}-{_key(model, banned_ids, weights, openvino.__version__)}"
     try:
-        if _whole(target):
+        if whole(target):
             return target
         preparing()
         folder.mkdir(parents=True, exist_ok=True)
-        _sweep(folder)
+        sweep(folder)
         draft = Path(tempfile.mkdtemp(prefix=f".draft-{os.getpid()}-", dir=folder))
         try:
             draft.chmod(0o755)  # others may use what one has converted
             _write(model, draft, banned_ids, weights)
-            _put_in_place(draft, target)
+            put_in_place(draft, target)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
     except OSError as error:
@@ -138,53 +136,17 @@ def exported(
         raise EngineError(
             f"the model cannot be converted for OpenVINO, take --engine pytorch ({why})"
         ) from error
-    _tidy(folder, target)
+    tidy(folder, target)
     return target
 
 
-def _whole(target: Path) -> bool:
-    """Whether every file is as long as it was when it was written."""
-    try:
-        sizes: dict[str, int] = json.loads((target / _DONE).read_text(encoding="utf-8"))["sizes"]
-        return all((target / name).stat().st_size == size for name, size in sizes.items())
-    except (FileNotFoundError, NotADirectoryError, ValueError, LookupError, AttributeError, TypeError):
-        return False
-
-
-def _sweep(folder: Path) -> None:
-    """Remove the drafts of processes that were killed."""
-    for draft in folder.glob(".draft-*-*"):
-        owner = draft.name.split("-")[1]
-        if not (owner.isdigit() and psutil.pid_exists(int(owner))):
-            shutil.rmtree(draft, ignore_errors=True)
-
-
 def _key(model: GPT2LMHeadModel, banned_ids: Sequence[int], weights: Weights, version: str) -> str:
-    facts = [_FORMAT, version, weights, sorted(set(banned_ids)), model.config.to_diff_dict()]
+    facts = [FORMAT, version, weights, sorted(set(banned_ids)), model.config.to_diff_dict()]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
-
-
-def _put_in_place(draft: Path, target: Path) -> None:
-    """One rename makes the files appear whole. Another process may have been faster with the same files."""
-    if target.exists() and not _whole(target):
-        shutil.rmtree(target)
-    try:
-        draft.replace(target)
-    except OSError:
-        if not _whole(target):
-            raise
-
-
-def _tidy(folder: Path, target: Path) -> None:
-    """Remove what earlier weights left in the same precision."""
-    precision = target.name.split("-")[0]
-    for other in folder.iterdir():
-        if other != target and other.name.startswith(f"{precision}-"):
-            shutil.rmtree(other, ignore_errors=True)
 
 
 def _write(model: GPT2LMHeadModel, folder: Path, banned_ids: Sequence[int], weights: Weights) -> None:
@@ -209,7 +171,7 @@ def _write(model: GPT2LMHeadModel, folder: Path, banned_ids: Sequence[int], weig
     least = sum(p.numel() for p in model.parameters()) // 2  # bytes, in int4
     if sizes["openvino_model.bin"] < least:  # OpenVINO does not notice a disk that is full
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    (folder / _DONE).write_text(json.dumps({"weights": weights, "sizes": sizes}), encoding="utf-8")
+    (folder / DONE).write_text(json.dumps({"weights": weights, "sizes": sizes}), encoding="utf-8")
 
 
 @contextmanager

@@ -14,10 +14,15 @@ from chatgpt2.evaluation.figures import (
     repetition,
 )
 from chatgpt2.evaluation.interval import Figure, jackknife, mean, ratio
+from chatgpt2.evaluation.judged import Fitted, Judged
+from chatgpt2.evaluation.measured import Measured
 
 __all__ = [
     "Figure",
+    "Fitted",
     "HeldOut",
+    "Judged",
+    "Measured",
     "bleu",
     "distinct",
     "echo",

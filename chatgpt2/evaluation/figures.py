@@ -107,3 +107,21 @@ class HeldOut:
             raise ConfigError("the held-out text has no tokens to predict: nothing can be evaluated")
         loss = nll_sum / tokens
         return cls(loss, tokens, characters, perplexity(loss), perplexity_per_character(nll_sum, characters))
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The figures by name, see `Measured`."""
+        names = ("loss", "perplexity", "perplexity_per_character")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def headline(self) -> tuple[str, str]:
+        """See `Measured`."""
+        return "perplexity", f"{self.perplexity:.1f}"
+
+    @property
+    def lines(self) -> Sequence[str]:
+        """See `Measured`."""
+        return (
+            f"loss {self.loss:.4f} per token, perplexity {self.perplexity_per_character:.2f} per character",
+        )

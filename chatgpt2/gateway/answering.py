@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 from chatgpt2.adapter import Adapter, Inbound, Reply
 from chatgpt2.chat import ChatService
 from chatgpt2.commands import NOTHING_TO_RETRY, Order, obey, read_order
 from chatgpt2.errors import ChatGPT2Error, EngineBusy, ReplyStopped
+from chatgpt2.gateway.batching import inbound_of
 from chatgpt2.gateway.delivering import Delivery
 from chatgpt2.gateway.desk import Desk
+from chatgpt2.gateway.holding import Hold
 from chatgpt2.gateway.manners import FAILED, Manners
 from chatgpt2.gateway.receiving import key_of
 from chatgpt2.gateway.report import Tally
 from chatgpt2.gateway.rules import Rules
 from chatgpt2.gateway.showing import Preview, showing
 from chatgpt2.gateway.splitting import split
-from chatgpt2.store import Batch, Chunk, Mailbox, Pause, Queue, SessionKey, Verdict, Waiting
+from chatgpt2.store import Batch, Choose, Chunk, Mailbox, Pause, Sent, SessionKey, Verdict, Work
 
 _MOST_ATTEMPTS = 3  # a letter that ends the process each time must not do so for ever
 _BUSY_PAUSE = 0.5  # seconds, when the engine's queue is full
-_LONGEST_BURST = 4  # times the pause that ends one
 _ONCE = ("undo", "retry")  # commands that do something else when they are done twice
 
 _STOPPED = "好的，不说了。"
@@ -32,6 +33,7 @@ _UNREADABLE = "我现在只看得懂文字，用文字说给我听吧。"
 _INTERRUPTED = "刚才被打断了，不知道做完没有；要是没有，请再说一次。"
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class Answering:
@@ -43,15 +45,15 @@ class Answering:
         mailbox: Mailbox | Desk,
         delivery: Delivery,
         tally: Tally,
-        queue: Queue,
+        hold: Hold,
         adapter: Adapter,
         rules: Rules,
         manners: Manners,
-        clock: Callable[[], float],
+        choose: Choose,
     ) -> None:
         self._service, self._mailbox, self._delivery, self._tally = service, mailbox, delivery, tally
-        self._queue, self._adapter, self._rules, self._clock = queue, adapter, rules, clock
-        self._manners = manners
+        self.hold, self._adapter, self._rules, self._choose = hold, adapter, rules, choose
+        self._queue, self._manners = hold.queue, manners
         self._speaking: asyncio.Task[str] | None = None
         self._batch = 0
         self.ending = False
@@ -66,60 +68,48 @@ class Answering:
         if self._speaking is not None and (before is None or self._batch < before):
             self._speaking.cancel()
 
-    async def run(self) -> None:
-        """Work until all is done, or `ending` is set. Raises StoreError; LeaseLost when another has taken over."""
-        while not self.ending:
-            match await self._mailbox.next(self._queue, self._choose):
-                case None:
-                    return
+    async def run(self, work: Work) -> None:
+        """Do this, and what follows, until all is done, or `ending` is set. Raises StoreError; LeaseLost when another
+        has taken over."""
+        while work is not None:
+            match work:
                 case Pause(seconds):
                     await asyncio.sleep(seconds)
-                case Batch() as batch:
-                    await self._answer(batch)
-                case chunks:
-                    await self._resume(chunks)
-        await self._mailbox.release(self._queue.id)
+                    work = await self._go_on(None)
+                case Batch():
+                    work = await self._answer(work)
+                case _:
+                    work = await self._resume(work)
 
-    def _choose(self, waiting: Sequence[Waiting]) -> int | float:
-        """How many letters are answered together: those of one person that say something, or show pictures."""
-        first = _inbound(waiting[0])
-        burst = self._rules.burst if first.kind == "text" else 0.0
-        if (
-            first.kind not in ("text", "unsupported")
-            or _is_order(first)
-            or (first.kind == "text" and not burst)
-        ):
-            return 1
-        count = 1
-        while count < len(waiting) and _goes_on(first, _inbound(waiting[count])):
-            count += 1
-        now = datetime.now(UTC)
-        quiet = (now - waiting[count - 1].received).total_seconds()
-        whole = (now - waiting[0].received).total_seconds()
-        if count == len(waiting) and quiet < burst and whole < _LONGEST_BURST * burst:
-            return max(0.01, burst - quiet)
-        return count
+    async def _go_on(self, sent: Sent | None) -> Work:
+        """What is next. That the last chunk has arrived is noted also when this is cancelled meanwhile."""
+        if not self.ending:
+            return await _surely(self._mailbox.next(self._queue, self._choose, sent))
+        if sent is not None:
+            await _surely(self._mailbox.sent(self._queue, sent, None))
+        await self._mailbox.release(self._queue)
+        return None
 
-    async def _resume(self, chunks: list[Chunk]) -> None:
+    async def _resume(self, chunks: list[Chunk]) -> Work:
         inbound = Inbound(**chunks[0].event)
         reply = self._adapter.open_reply(inbound)
         try:
-            await self._deliver(chunks, reply, inbound)
+            return await self._go_on(await self._deliver(chunks, reply, inbound))
         finally:
             await _close(reply)
 
-    async def _answer(self, batch: Batch) -> None:
-        inbound = _inbound(batch.last)
+    async def _answer(self, batch: Batch) -> Work:
+        inbound = inbound_of(batch.last)
         if inbound.kind == "feedback":
             await self._feedback(inbound)
             await self._mailbox.answer(self._queue, batch, [], greeted=False)
-            return
+            return await self._go_on(None)
         reply = self._adapter.open_reply(inbound)
         try:
             async with showing(reply, self._adapter.limits, self._greeting(batch)) as preview:
                 text, spoken = await self._text(batch, inbound, preview)
-            if text is not None:
-                await self._deliver(await self._post(batch, text, spoken), reply, inbound)
+            chunks = [] if text is None else await self._post(batch, text, spoken)
+            return await self._go_on(await self._deliver(chunks, reply, inbound))
         finally:
             await _close(reply)
 
@@ -136,15 +126,15 @@ class Answering:
         self._tally.answered += 1
         return posted
 
-    async def _deliver(self, chunks: Sequence[Chunk], reply: Reply, inbound: Inbound) -> None:
+    async def _deliver(self, chunks: Sequence[Chunk], reply: Reply, inbound: Inbound) -> Sent | None:
         window = self._adapter.limits.reply_window
-        await self._delivery.deliver(self._queue, chunks, reply, inbound, window)
+        return await self._delivery.deliver(self.hold, chunks, reply, inbound, window)
 
     async def _text(self, batch: Batch, inbound: Inbound, preview: Preview) -> tuple[str | None, bool]:
         """What is answered, and whether the model said it; None: the reply was stopped."""
         if batch.last.attempts >= _MOST_ATTEMPTS:
             return FAILED, False
-        said = "\n".join(_inbound(letter).text for letter in batch.letters).strip()
+        said = "\n".join(inbound_of(letter).text for letter in batch.letters).strip()
         if inbound.kind == "unsupported" or not said:
             return _UNREADABLE, False
         order = read_order(said)
@@ -207,17 +197,16 @@ class Answering:
             await self._service.feedback(key_of(inbound), verdict, user=inbound.user_id, message_id=message)
 
 
-def _inbound(letter: Waiting) -> Inbound:
-    return Inbound(**letter.event)
-
-
-def _is_order(inbound: Inbound) -> bool:
-    return read_order(inbound.text) is not None
-
-
-def _goes_on(first: Inbound, other: Inbound) -> bool:
-    """Whether the same person goes on with the same kind of thing."""
-    return other.kind == first.kind and other.user_id == first.user_id and not _is_order(other)
+async def _surely(work: Coroutine[Any, Any, T]) -> T:
+    """Do it to its end also when whoever waits for it is cancelled."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # nobody else will ask for it
+        raise
 
 
 async def _last(texts: AsyncGenerator[str], preview: Preview) -> str:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from chatgpt2.adapter import Inbound, Reply
 from chatgpt2.errors import Blocked, Rejected, RetryLater, StoreError, WindowClosed
 from chatgpt2.gateway.desk import Desk
+from chatgpt2.gateway.holding import Hold
 from chatgpt2.gateway.report import Tally
-from chatgpt2.store import Chunk, Mailbox, Queue
+from chatgpt2.store import Chunk, Mailbox, Sent
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 300.0  # seconds between tries
 _OLDEST = 24 * 3600.0  # seconds after which nobody waits for an answer any more
@@ -25,26 +26,31 @@ class Delivery:
         self._mailbox, self._tally, self._clock = mailbox, tally, clock
 
     async def deliver(
-        self, queue: Queue, chunks: Sequence[Chunk], reply: Reply, inbound: Inbound, window: float | None
-    ) -> None:
-        """Send the chunks of one answer. What cannot be sent is dropped, with all that follows it.
+        self, hold: Hold, chunks: Sequence[Chunk], reply: Reply, inbound: Inbound, window: float | None
+    ) -> Sent | None:
+        """Send the chunks of one answer; the last one, which is still to be noted as sent. What cannot be sent is
+        dropped, with all that follows it.
 
-        Raises StoreError; nothing is forgotten then.
+        Raises StoreError and LeaseLost; nothing is forgotten then.
         """
-        began = self._clock()
+        began, sent = self._clock(), None
         ends = began + _OLDEST if window is None else (inbound.sent_at or began) + window
-        for chunk, following in zip(chunks, [*chunks[1:], None], strict=True):
-            platform_id = await self._persist(chunk, reply, ends)
+        for chunk in chunks:
+            if sent is not None:
+                await self._mailbox.sent(hold.queue, sent, chunk)
+            platform_id = await self._persist(hold, chunk, reply, ends)
             if platform_id is None:
-                self._tally.dropped += await self._mailbox.drop(chunk)
-                return
-            await self._mailbox.sent(queue, chunk, platform_id, following)
+                self._tally.dropped += await self._mailbox.drop(hold.queue, chunk)
+                return None
+            sent = Sent(chunk, platform_id)
             self._tally.sent += 1
+        return sent
 
-    async def _persist(self, chunk: Chunk, reply: Reply, ends: float) -> str | None:
+    async def _persist(self, hold: Hold, chunk: Chunk, reply: Reply, ends: float) -> str | None:
         """The platform's id; None: given up."""
         pause, unsure = _FIRST_PAUSE, chunk.begun
         while self._clock() <= ends:
+            await hold.check()
             self._tally.repeated += unsure
             try:
                 return await _send(chunk, reply)
@@ -61,6 +67,7 @@ class Delivery:
                 unsure, wait, pause = True, pause, min(2 * pause, _LONGEST_PAUSE)
             self._tally.retried += 1
             await asyncio.sleep(wait)
+            await self._mailbox.again(hold.queue, chunk)
         log.warning("an answer is dropped: it is too late for it")
         return None
 

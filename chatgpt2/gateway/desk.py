@@ -12,7 +12,20 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
-from chatgpt2.store import Batch, Choose, Chunk, Gate, Letter, Pause, Queue, Receipt, Waiting, Work
+from chatgpt2.store import (
+    Arrival,
+    Batch,
+    Choose,
+    Chunk,
+    Gate,
+    Letter,
+    Pause,
+    Queue,
+    Receipt,
+    Sent,
+    Waiting,
+    Work,
+)
 
 _MINUTE = timedelta(minutes=1)
 
@@ -27,6 +40,11 @@ class _Conversation:
     greeted: bool = False
     held: bool = False
 
+    @property
+    def of(self) -> tuple[str, str]:
+        """The platform and the account."""
+        return self.queue.platform, self.queue.account
+
 
 class Desk:
     """Each method does what that of Mailbox or Leases does; there is nobody else who could have anything."""
@@ -39,23 +57,31 @@ class Desk:
         self._answers: dict[str, int] = {}
 
     async def submit(self, letter: Letter, gate: Gate, *, stop: bool = False, answer: bool = True) -> Receipt:
+        return self._keep(Arrival(letter, gate, stop, answer))
+
+    async def submit_all(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
+        return [self._keep(arrival) for arrival in arrivals]
+
+    def _keep(self, arrival: Arrival) -> Receipt:
+        letter = arrival.letter
         name = (letter.platform, letter.account, letter.message_id)
         if name in self._seen:
             return "seen"
         conversation, now = self._conversation(letter), datetime.now(UTC)
-        receipt = self._receipt(conversation, letter, gate, now) if answer and not stop else "new"
+        asked = arrival.answer and not arrival.stop
+        receipt = self._receipt(conversation, letter, arrival.gate, now) if asked else "new"
         number = next(self._numbers)
         self._seen[name] = number, now, letter.user_id
-        if answer and receipt == "new":
+        if arrival.answer and receipt == "new":
             conversation.letters.append(Waiting(number, letter.event, now, 0))
-        if stop:
+        if arrival.stop:
             conversation.stop = number
         return receipt
 
     def _conversation(self, letter: Letter) -> _Conversation:
         key = (letter.platform, letter.account, letter.chat, letter.thread)
         if key not in self._conversations:
-            self._conversations[key] = _Conversation(Queue(next(self._numbers), *key))
+            self._conversations[key] = _Conversation(Queue(next(self._numbers), *key, lease="here"))
         return self._conversations[key]
 
     def _receipt(self, conversation: _Conversation, letter: Letter, gate: Gate, now: datetime) -> Receipt:
@@ -71,40 +97,50 @@ class Desk:
                 return receipt if found == most else "dropped"
         return "new"
 
-    async def claim(self, accounts: Collection[tuple[str, str]], most: int, seconds: float) -> list[Queue]:
+    async def due(self, accounts: Collection[tuple[str, str]]) -> bool:
+        return bool(self._claimable(accounts))
+
+    def _claimable(self, accounts: Collection[tuple[str, str]]) -> list[_Conversation]:
         waiting = [each for each in self._conversations.values() if each.letters or each.chunks]
-        chosen = [
-            each
-            for each in waiting
-            if not each.held and (each.queue.platform, each.queue.account) in accounts
-        ]
-        for each in chosen[:most]:
+        return [each for each in waiting if not each.held and each.of in accounts]
+
+    async def claim(
+        self,
+        accounts: Collection[tuple[str, str]],
+        most: int,
+        seconds: float,
+        choose: Choose,
+        busy: Collection[int] = (),
+    ) -> list[tuple[Queue, Work]]:
+        free = [each for each in self._claimable(accounts) if each.queue.id not in busy][:most]
+        for each in free:
             each.held = True
-        return [each.queue for each in chosen[:most]]
+        return [(each.queue, self._unsent(each) or self._letters(each, choose)) for each in free]
 
-    async def renew(self, ids: Collection[int], seconds: float) -> dict[int, int | None]:
-        return {each.queue.id: each.stop for each in self._conversations.values() if each.queue.id in ids}
+    async def renew(self, leased: Collection[Queue], seconds: float) -> dict[int, int | None]:
+        return {queue.id: self._of(queue).stop or None for queue in leased if self._of(queue).held}
 
-    async def release(self, *only: int) -> None:
+    async def release(self, *only: Queue) -> None:
         for each in self._conversations.values():
-            each.held = each.held and bool(only) and each.queue.id not in only
+            each.held = each.held and bool(only) and each.queue not in only
 
-    async def next(self, queue: Queue, choose: Choose) -> Work:
-        conversation = self._of(queue)
-        if conversation.chunks:
-            first = conversation.chunks[0].inbox_id
-            return [chunk for chunk in conversation.chunks if chunk.inbox_id == first]
-        letters = [each for each in conversation.letters if each.id >= conversation.stop]
-        conversation.letters = letters
-        if not letters:
-            conversation.held = False
-            return None
-        return self._batch(conversation, choose)
+    async def next(self, queue: Queue, choose: Choose, sent: Sent | None = None) -> Work:
+        self._note(queue, sent)
+        return self._letters(self._of(queue), choose)
+
+    def _unsent(self, conversation: _Conversation) -> list[Chunk]:
+        """What is left of the first answer."""
+        return [each for each in conversation.chunks if each.inbox_id == conversation.chunks[0].inbox_id]
+
+    def _letters(self, conversation: _Conversation, choose: Choose) -> Work:
+        conversation.letters = [each for each in conversation.letters if each.id >= conversation.stop]
+        conversation.held = bool(conversation.letters)
+        return self._batch(conversation, choose) if conversation.letters else None
 
     def _batch(self, conversation: _Conversation, choose: Choose) -> Batch | Pause:
         letters = [each for each in conversation.letters if each.id in conversation.batch]
         if not letters:
-            chosen = choose(conversation.letters)
+            chosen = choose(conversation.queue, conversation.letters)
             if isinstance(chosen, float):
                 return Pause(chosen)
             letters = conversation.letters[:chosen]
@@ -117,18 +153,18 @@ class Desk:
         self,
         queue: Queue,
         batch: Batch,
-        chunks: Sequence[str],
+        texts: Sequence[str],
         *,
         feedback_id: str | None = None,
         greeted: bool,
     ) -> list[Chunk]:
-        conversation, last = self._of(queue), len(chunks) - 1
+        conversation, last = self._of(queue), len(texts) - 1
         made = [
             Chunk(
                 *(next(self._numbers), batch.last.id, at, text, at == last),
                 *(feedback_id if at == last else None, False, batch.last.event),
             )
-            for at, text in enumerate(chunks)
+            for at, text in enumerate(texts)
         ]
         conversation.chunks += made
         done = {letter.id for letter in batch.letters}
@@ -136,21 +172,27 @@ class Desk:
         conversation.greeted = conversation.greeted or greeted
         return made
 
-    async def sent(self, queue: Queue, chunk: Chunk, platform_id: str, following: Chunk | None) -> None:
-        conversation = self._of(queue)
-        conversation.chunks = [each for each in conversation.chunks if each.id != chunk.id]
-        self._answers |= {about: chunk.inbox_id for about in (chunk.feedback_id, platform_id) if about}
+    async def sent(self, queue: Queue, sent: Sent, following: Chunk | None) -> None:
+        self._note(queue, sent)
+
+    def _note(self, queue: Queue, sent: Sent | None) -> None:
+        if sent is not None:
+            conversation, chunk = self._of(queue), sent.chunk
+            conversation.chunks = [each for each in conversation.chunks if each.id != chunk.id]
+            names = (chunk.feedback_id, sent.platform_id)
+            self._answers |= {about: chunk.inbox_id for about in names if about}
 
     async def not_sent(self, chunk: Chunk) -> None:
         """It is sent again by who has it."""
 
-    async def drop(self, chunk: Chunk) -> int:
-        for each in self._conversations.values():
-            if chunk in each.chunks:
-                rest = [other for other in each.chunks if other.inbox_id == chunk.inbox_id]
-                each.chunks = [other for other in each.chunks if other not in rest]
-                return len(rest)
-        return 0
+    async def again(self, queue: Queue, chunk: Chunk) -> None:
+        """Nobody else could have it."""
+
+    async def drop(self, queue: Queue, chunk: Chunk) -> int:
+        conversation = self._of(queue)
+        rest = [each for each in conversation.chunks if each.inbox_id == chunk.inbox_id]
+        conversation.chunks = [each for each in conversation.chunks if each not in rest]
+        return len(rest)
 
     async def answered(self, queue: Queue, about: str) -> str | None:
         letter = self._answers.get(about)

@@ -14,18 +14,30 @@ from chatgpt2.adapter import Request, Response
 from chatgpt2.chat import ChatService
 from chatgpt2.errors import ConfigError, LeaseLost, StoreError
 from chatgpt2.gateway.answering import Answering
+from chatgpt2.gateway.batching import batch_size
 from chatgpt2.gateway.delivering import Delivery
 from chatgpt2.gateway.desk import Desk
+from chatgpt2.gateway.holding import Hold
 from chatgpt2.gateway.logins import Login
 from chatgpt2.gateway.manners import Manners
 from chatgpt2.gateway.receiving import Receiver
 from chatgpt2.gateway.report import BotReport, Tally
 from chatgpt2.gateway.supervising import Bot
-from chatgpt2.store import Leases, Mailbox, Queue, SessionKey, SessionStore
+from chatgpt2.store import (
+    Choose,
+    Leases,
+    Mailbox,
+    Queue,
+    SessionKey,
+    SessionStore,
+    Waiting,
+    Work,
+    free_leases_of_the_dead,
+)
 
 LEASE = 6.0  # seconds until others take over from a process that died
 _AT_ONCE = 256  # conversations; the engine has a queue of its own
-_LOOK = 0.5  # seconds between two looks for work that other processes took in
+_LOOK, _LONGEST_LOOK = 0.5, 2.0  # seconds between two looks for work that other processes took in
 _KEPT = timedelta(days=30)  # how long letters are remembered: against doubles, and for late feedback
 _PURGE = 3600.0  # seconds
 _COURTESY = 1.0  # seconds for the last polite lines, at the end
@@ -61,33 +73,42 @@ class Gateway:
         else:
             self.mailbox = Mailbox(store)
             self._leases = Leases(store, self.mailbox.owner)
-        self._manners = manners
-        self._service, self._lease, self._at_once, self._clock = service, lease, at_once, clock
+        self._service, self._lease, self._at_once = service, lease, at_once
+        self._store, self._manners = store, manners
         self._delivery = Delivery(self.mailbox, self.tally, clock)
         self._receivers = {
             bot.name: Receiver(self.mailbox, bot.adapter, bot.rules, self.tally, self._kept) for bot in bots
         }
         self._working: dict[int, tuple[Answering, asyncio.Task[None]]] = {}
-        self._work = asyncio.Event()
+        self._work, self._full = asyncio.Event(), False
+        self._ended = False
         self.logins: dict[str, Login] = {}
 
     @asynccontextmanager
     async def running(self, grace: float) -> AsyncIterator[None]:
         """While this lasts bots receive and are answered. At the end answers that have begun get `grace` seconds;
         what is not done then is done by whoever has the database next."""
+        if self._store is not None:
+            with suppress(StoreError):  # they expire anyway
+                await free_leases_of_the_dead(self._store)
         lives = [
             asyncio.create_task(bot.run(self._receivers[bot.name], self._leases, self._lease))
             for bot in self.bots
         ]
         for bot in self.bots:
             bot.changed = self._work.set
-        chores = [self._forever(self._hand_out, _LOOK), self._forever(self._keep, self._lease / 3)]
-        tasks = [asyncio.create_task(chore) for chore in (*chores, self._forever(self._purge, _PURGE))]
+        chores = (
+            self._hand_out_for_ever(),
+            _for_ever(self._keep, self._lease / 3),
+            _for_ever(self._purge, _PURGE),
+        )
+        tasks = [asyncio.create_task(chore) for chore in chores]
         try:
             yield
         finally:
             await _end(tasks[:1] + tasks[2:])
             await self._finish(grace, lives)
+            self._ended = True
             await _end(tasks)
 
     async def _finish(self, grace: float, lives: Sequence[asyncio.Task[None]]) -> None:
@@ -112,7 +133,7 @@ class Gateway:
         bot = next((bot for bot in self.bots if bot.name == name), None)
         if bot is None:
             return Response(404, b"no such bot")
-        if not bot.ready.is_set():
+        if not bot.ready.is_set() or self._ended:
             return Response(503, b"the bot is not ready")
         found = [route for route in bot.adapter.routes() if route.path == path]
         for route in found:
@@ -146,39 +167,51 @@ class Gateway:
                 answering.stop()
         self._work.set()
 
-    async def _forever(self, chore: Callable[[], Coroutine[Any, Any, None]], pause: float) -> None:
-        """Do it, and again after a pause or when there is news; a database that fails is tried again."""
+    async def _hand_out_for_ever(self) -> None:
+        """Hand out what has come in; now and then look for what other processes took in, less often the longer there
+        was nothing."""
+        pause = _LOOK
         while True:
             try:
-                await chore()
+                found = await self._hand_out()
             except StoreError as error:
                 log.error("%s", error)
-            if chore == self._hand_out:
-                with suppress(TimeoutError):  # wait_for may swallow a cancellation
-                    async with asyncio.timeout(pause):
-                        await self._work.wait()
-            else:
-                await asyncio.sleep(pause)
+                found = False
+            pause = _LOOK if found else min(2 * pause, _LONGEST_LOOK)
+            with suppress(TimeoutError):  # wait_for may swallow a cancellation
+                async with asyncio.timeout(pause):
+                    await self._work.wait()
 
-    async def _hand_out(self) -> None:
-        """Take on conversations in which there is work."""
+    async def _hand_out(self) -> bool:
+        """Take on conversations in which there is work. False: there was none."""
+        told = self._work.is_set()
         self._work.clear()
         bots = {(bot.adapter.name, bot.adapter.account): bot for bot in self.bots if bot.ready.is_set()}
         free = self._at_once - len(self._working)
-        if not bots or free < 1:
-            return
-        for queue in await self.mailbox.claim(bots.keys(), free, self._lease):
-            self._take_on(queue, bots[queue.platform, queue.account])
+        self._full = free < 1
+        if not bots or self._full or not (told or await self.mailbox.due(bots.keys())):
+            return False
 
-    def _take_on(self, queue: Queue, bot: Bot) -> None:
+        def choose(queue: Queue, waiting: Sequence[Waiting]) -> int | float:
+            return batch_size(bots[queue.platform, queue.account].rules, waiting)
+
+        began = time.monotonic()
+        found = await self.mailbox.claim(bots.keys(), free, self._lease, choose, self._working.keys())
+        self._full = len(found) == free
+        for queue, work in found:
+            hold = Hold(self.mailbox, queue, self._lease, began)
+            self._take_on(hold, work, bots[queue.platform, queue.account], choose)
+        return bool(found)
+
+    def _take_on(self, hold: Hold, work: Work, bot: Bot, choose: Choose) -> None:
         parts = (self._service, self.mailbox, self._delivery, self.tally)
-        answering = Answering(*parts, queue, bot.adapter, bot.rules, self._manners, self._clock)
-        task = asyncio.create_task(self._converse(queue, answering))
-        self._working[queue.id] = (answering, task)
+        answering = Answering(*parts, hold, bot.adapter, bot.rules, self._manners, choose)
+        task = asyncio.create_task(self._converse(hold.queue, answering, work))
+        self._working[hold.queue.id] = (answering, task)
 
-    async def _converse(self, queue: Queue, answering: Answering) -> None:
+    async def _converse(self, queue: Queue, answering: Answering, work: Work) -> None:
         try:
-            await answering.run()
+            await answering.run(work)
         except LeaseLost as error:
             log.warning("%s", error)
         except Exception as error:
@@ -186,29 +219,37 @@ class Gateway:
             log.error("conversation %s: %s", queue.id, error, exc_info=not isinstance(error, StoreError))
             await asyncio.sleep(_LOOK)
             with suppress(StoreError):
-                await self.mailbox.release(queue.id)
-        finally:
-            if self._working.get(queue.id, (None,))[0] is answering:
-                del self._working[queue.id]
+                await self.mailbox.release(queue)
             self._work.set()
+        finally:
+            del self._working[queue.id]
+            if self._full:
+                self._work.set()
 
     async def _keep(self) -> None:
         """Prolong the leases; let go of those that are lost, and stop what is to be stopped."""
-        held = await self.mailbox.renew(self._working.keys(), self._lease)
-        for number, (answering, task) in list(self._working.items()):
+        working, began = dict(self._working), time.monotonic()
+        held = await self.mailbox.renew([each.hold.queue for each, _ in working.values()], self._lease)
+        for number, (answering, task) in working.items():
             if number not in held:
-                await self._check_lost(number, task)
-            elif (stop := held[number]) is not None:
+                task.cancel()  # if it has not just ended by itself
+                continue
+            answering.hold.prolonged(began)
+            if (stop := held[number]) is not None:
                 answering.stop(before=stop)
-
-    async def _check_lost(self, number: int, task: asyncio.Task[None]) -> None:
-        """A lease may also be missing because its work has just been done, or just begun."""
-        held = await self.mailbox.renew([number], self._lease)
-        if self._working.get(number, (None, None))[1] is task and not held:
-            task.cancel()
 
     async def _purge(self) -> None:
         await self.mailbox.purge(datetime.now(UTC) - _KEPT)
+
+
+async def _for_ever(chore: Callable[[], Coroutine[Any, Any, None]], pause: float) -> None:
+    """Do it again and again; a database that fails is tried again."""
+    while True:
+        try:
+            await chore()
+        except StoreError as error:
+            log.error("%s", error)
+        await asyncio.sleep(pause)
 
 
 async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:

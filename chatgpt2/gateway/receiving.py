@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 
 from chatgpt2.adapter import Adapter, AdapterError, Inbound
@@ -12,7 +12,7 @@ from chatgpt2.commands import read_order
 from chatgpt2.gateway.desk import Desk
 from chatgpt2.gateway.report import Tally
 from chatgpt2.gateway.rules import Rules
-from chatgpt2.store import Letter, Mailbox, Receipt, SessionKey
+from chatgpt2.store import Arrival, Letter, Mailbox, Receipt, SessionKey
 
 _LINES: Mapping[Receipt, str] = {
     "busy": "我还在想前面的话，等我答完再说吧。",
@@ -47,20 +47,27 @@ class Receiver:
 
     async def submit(self, inbound: Inbound) -> bool:
         """See chatgpt2.adapter.Inbox."""
-        heard = self._rules.hears(replace(inbound, text=_clean(inbound.text)))
-        if heard is None:
-            return True
-        order = read_order(heard.text) if heard.kind == "text" else None
-        stop = heard.kind == "stop" or (order is not None and order.name == "stop")
-        known = self._rules.knows(heard)
-        receipt = await self._mailbox.submit(
-            _letter(heard), self._rules.gate(heard.user_id), stop=stop, answer=known and heard.kind != "stop"
-        )
+        return (await self.submit_all([inbound]))[0]
+
+    async def submit_all(self, inbounds: Sequence[Inbound]) -> list[bool]:
+        """See chatgpt2.adapter.Inbox."""
+        heard = [self._rules.hears(replace(each, text=_clean(each.text))) for each in inbounds]
+        arrivals = [self._arrival(each) for each in heard if each is not None]
+        receipts = iter(await self._mailbox.submit_all(arrivals))
+        return [each is None or self._received(each, next(receipts)) for each in heard]
+
+    def _arrival(self, inbound: Inbound) -> Arrival:
+        answer = self._rules.knows(inbound) and inbound.kind != "stop"
+        return Arrival(_letter(inbound), self._rules.gate(inbound.user_id), _is_stop(inbound), answer)
+
+    def _received(self, inbound: Inbound, receipt: Receipt) -> bool:
+        """Do what follows from a receipt. False: it was here before."""
+        known = self._rules.knows(inbound)
         self._count(receipt, known)
         if receipt == "new" and known:
-            self._kept(key_of(heard), stop)
-        elif line := _STRANGER.format(user=heard.user_id) if receipt == "new" else _LINES.get(receipt):
-            self._say(heard, line)
+            self._kept(key_of(inbound), _is_stop(inbound))
+        elif line := _STRANGER.format(user=inbound.user_id) if receipt == "new" else _LINES.get(receipt):
+            self._say(inbound, line)
         return receipt != "seen"
 
     async def close(self) -> None:
@@ -89,6 +96,11 @@ class Receiver:
             log.info("%s: a polite line was not taken: %s", inbound.platform, error)
         finally:
             await reply.close()
+
+
+def _is_stop(inbound: Inbound) -> bool:
+    order = read_order(inbound.text) if inbound.kind == "text" else None
+    return inbound.kind == "stop" or (order is not None and order.name == "stop")
 
 
 def _letter(inbound: Inbound) -> Letter:

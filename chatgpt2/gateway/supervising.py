@@ -145,6 +145,11 @@ def make_bot(
     `settings` are its own; "adapter" names the adapter where the bot is called otherwise. Raises ConfigError and
     AdapterError.
     """
+    for library in (
+        "httpx",
+        "httpcore",
+    ):  # at INFO they tell every URL, and some platforms have tokens in theirs
+        logging.getLogger(library).setLevel(logging.WARNING)
     given = dict(settings)
     plugin = find(str(given.pop("adapter", name)))
     assert plugin.build is not None

@@ -6,9 +6,21 @@ from chatgpt2.store.adapter_state import AdapterState
 from chatgpt2.store.audit import Audit, Deed
 from chatgpt2.store.feedback import Feedback, Opinion, Verdict
 from chatgpt2.store.keys import ApiKey, ApiKeys
-from chatgpt2.store.leases import Leases
-from chatgpt2.store.letters import Batch, Chunk, Gate, Letter, Pause, Queue, Receipt, Waiting, Work
-from chatgpt2.store.mail_rows import Choose
+from chatgpt2.store.leases import Leases, free_leases_of_the_dead
+from chatgpt2.store.letters import (
+    Arrival,
+    Batch,
+    Choose,
+    Chunk,
+    Gate,
+    Letter,
+    Pause,
+    Queue,
+    Receipt,
+    Sent,
+    Waiting,
+    Work,
+)
 from chatgpt2.store.mailbox import Mailbox
 from chatgpt2.store.overview import Activity, count_sessions, latest_activity
 from chatgpt2.store.people import People, Person
@@ -20,6 +32,7 @@ __all__ = [
     "AdapterState",
     "ApiKey",
     "ApiKeys",
+    "Arrival",
     "Audit",
     "Batch",
     "Choose",
@@ -37,6 +50,7 @@ __all__ = [
     "Person",
     "Queue",
     "Receipt",
+    "Sent",
     "SessionInfo",
     "SessionKey",
     "SessionStore",
@@ -45,5 +59,6 @@ __all__ = [
     "Waiting",
     "Work",
     "count_sessions",
+    "free_leases_of_the_dead",
     "latest_activity",
 ]

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import and_, delete, exists, func, select, text
+from sqlalchemy import ColumnElement, and_, delete, exists, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from chatgpt2.store.mail_tables import inbox, outbox, queues
 from chatgpt2.store.people import Person, is_on, sessions_of
 from chatgpt2.store.sessions import SessionStore
 from chatgpt2.store.tables import audit, feedback, metadata, sessions, turns
@@ -18,7 +19,7 @@ _CHUNK = 500  # rows named in one statement
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """How many rows were deleted; `others` counts opt-outs, waiting messages and the like."""
+    """How many rows were deleted; `others` counts opt-outs, bots' letters and the like."""
 
     turns: int = 0
     sessions: int = 0
@@ -56,7 +57,11 @@ async def erase(store: SessionStore, person: Person) -> Erased:
 
 
 async def prune(store: SessionStore, before: datetime) -> Erased:
-    """Delete the exchanges that ended before a time, and sessions nobody has used since. Raises StoreError."""
+    """Delete the exchanges that ended before a time, sessions nobody has used since, and bots' letters.
+
+    A letter is also what tells that a message has been here before. Platforms deliver again for a day at most, so
+    `before` should be at least that long ago. Raises StoreError.
+    """
     async with store.writing() as db:
         old = select(turns.c.session_id).where(turns.c.created < before).distinct()
         spoken = 0
@@ -64,7 +69,22 @@ async def prune(store: SessionStore, before: datetime) -> Erased:
             spoken += await _prune_session(db, session, before)
         idle = (await db.scalars(select(sessions.c.id).where(sessions.c.last_active < before))).all()
         gone = await _delete_silent(db, idle)
-    return Erased(turns=spoken, sessions=gone)
+        letters = await forget_letters(db, before)
+        await db.execute(delete(queues).where(_forgotten()))
+    return Erased(turns=spoken, sessions=gone, others=letters)
+
+
+async def forget_letters(db: AsyncConnection, before: datetime) -> int:
+    """Delete what bots received before a time, and the answers to it, if all of it is done. How many letters."""
+    unsent = exists().where(outbox.c.inbox_id == inbox.c.id, outbox.c.done.is_(None))
+    old = delete(inbox).where(inbox.c.received < before, inbox.c.state == "done", ~unsent)
+    return (await db.execute(old)).rowcount
+
+
+def _forgotten() -> ColumnElement[bool]:
+    """Conversations without letters. Who keeps a letter meanwhile makes the conversation due in that transaction."""
+    idle = and_(queues.c.due.is_(None), queues.c.owner.is_(None))
+    return and_(idle, ~exists().where(inbox.c.queue_id == queues.c.id))
 
 
 async def scrub(store: SessionStore) -> bool:

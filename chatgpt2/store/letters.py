@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -37,6 +37,16 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True)
+class Arrival:
+    """A letter that comes in. With `stop` those before it are not answered; without `answer` neither is it."""
+
+    letter: Letter
+    gate: Gate
+    stop: bool = False
+    answer: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting:
     """A letter in the inbox. `attempts`: how often it has been claimed before."""
 
@@ -48,13 +58,14 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A conversation whose lease one process holds. `stop`: letters with a lower id are not to be answered."""
+    """A conversation that is leased. `lease` names this lease: whoever takes the conversation over has another."""
 
     id: int
     platform: str
     account: str
     chat: str
     thread: str
+    lease: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,4 +101,16 @@ class Pause:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A chunk that has arrived, and the platform's id of it."""
+
+    chunk: Chunk
+    platform_id: str
+
+
 Work = Batch | list[Chunk] | Pause | None
+
+# How many of these letters of a conversation are answered together now (the first of them, in order), or how many
+# seconds to wait.
+Choose = Callable[[Queue, Sequence[Waiting]], int | float]

@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Interval, and_, func, insert, literal, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import ColumnElement, Interval, and_, bindparam, func, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chatgpt2.store.letters import Batch, Chunk, Gate, Letter, Pause, Queue, Receipt, Waiting
+from chatgpt2.store.letters import Batch, Choose, Chunk, Pause, Queue, Waiting, Work
 from chatgpt2.store.mail_tables import inbox, outbox, queues
 
-# How many of these letters are answered together now (the first of them, in order), or how many seconds to wait.
-Choose = Callable[[Sequence[Waiting]], int | float]
-
-_MINUTE = timedelta(minutes=1)
-_LETTER = (inbox.c.id, inbox.c.event, inbox.c.received, inbox.c.attempts, inbox.c.batch)
+_LETTER = (inbox.c.queue_id, inbox.c.id, inbox.c.event, inbox.c.received, inbox.c.attempts, inbox.c.batch)
 _CHUNK = (
+    outbox.c.queue_id,
     *(outbox.c.id, outbox.c.inbox_id, outbox.c.position, outbox.c.text, outbox.c.final),
     *(outbox.c.feedback_id, outbox.c.begun, inbox.c.event),
 )
+# Those of a batch that was begun, then by the platform's clock where it tells.
+_ORDER = (inbox.c.batch.is_(None), inbox.c.batch, inbox.c.sent, inbox.c.id)
+_CLAIM = (
+    update(inbox)
+    .where(inbox.c.id == bindparam("letter"))
+    .values(state="claimed", batch=bindparam("together"), attempts=inbox.c.attempts + 1)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A leased conversation, up to where it is stopped, and whether it has been greeted."""
+
+    queue: Queue
+    stop: int | None
+    greeted: bool
 
 
 def moment(db: AsyncConnection, seconds: float = 0) -> Any:
@@ -32,98 +46,68 @@ def moment(db: AsyncConnection, seconds: float = 0) -> Any:
     return datetime.now(UTC) + ahead
 
 
-def same(letter: Letter) -> ColumnElement[bool]:
-    return and_(
-        inbox.c.platform == letter.platform,
-        inbox.c.account == letter.account,
-        inbox.c.message_id == letter.message_id,
-    )
+def locked(*which: ColumnElement[bool]) -> ColumnElement[bool]:
+    """These conversations, locked in the order that everybody keeps who locks several."""
+    chosen = select(queues.c.id).where(*which).order_by(queues.c.id)
+    return queues.c.id.in_(chosen.with_for_update())
 
 
-async def queue(db: AsyncConnection, letter: Letter) -> int:
-    """The row of the letter's conversation, locked: letters of one conversation are numbered as they are kept."""
-    key = {
-        **{"platform": letter.platform, "account": letter.account},
-        **{"chat": letter.chat, "thread": letter.thread},
-    }
-    chosen = select(queues.c.id).where(*(queues.c[name] == key[name] for name in key)).with_for_update()
-    found: int | None = await db.scalar(chosen)
-    if found is None:
-        try:
-            async with db.begin_nested():
-                await db.execute(insert(queues).values(**key))
-        except IntegrityError:
-            pass  # PostgreSQL: another process made it between our look and our insert
-        found = (await db.execute(chosen)).scalar_one()
+async def unsent(db: AsyncConnection, held: Sequence[Held]) -> dict[int, list[Chunk]]:
+    """What is left of an answer in each of these conversations, the first of it being begun."""
+    chosen = select(*_CHUNK).join(inbox, inbox.c.id == outbox.c.inbox_id)
+    chosen = chosen.where(outbox.c.queue_id.in_(_ids(held)), outbox.c.done.is_(None)).order_by(outbox.c.id)
+    found: dict[int, list[Chunk]] = defaultdict(list)
+    for queue, *columns in await db.execute(chosen):
+        chunk = Chunk(*columns)
+        if not found[queue] or found[queue][0].inbox_id == chunk.inbox_id:
+            found[queue].append(chunk)
+    if firsts := [chunks[0].id for chunks in found.values()]:
+        await db.execute(update(outbox).where(outbox.c.id.in_(firsts)).values(begun=True))
+    return dict(found)
+
+
+async def letters(db: AsyncConnection, held: Sequence[Held], choose: Choose) -> dict[int, Work]:
+    """What is to be answered in each of these conversations. Where there is nothing its lease is given back."""
+    for each in held:
+        if each.stop is not None:
+            await _drop_stopped(db, each.queue, each.stop)
+    undone = await _undone(db, held)
+    found: dict[int, Work] = {}
+    claims: list[Mapping[str, Any]] = []
+    for each in held:
+        rows = undone.get(each.queue.id, [])
+        found[each.queue.id] = work = _work(each, rows, choose) if rows else None
+        if isinstance(work, Batch):
+            claims += [{"letter": letter.id, "together": work.last.id} for letter in work.letters]
+    if claims:
+        await db.execute(_CLAIM, claims)
+    if idle := [number for number, work in found.items() if work is None]:
+        nothing: Mapping[str, Any] = {"owner": None, "leased_until": None, "due": None}
+        await db.execute(update(queues).where(queues.c.id.in_(idle)).values(**nothing))
     return found
 
 
-async def receipt(db: AsyncConnection, queue: int, letter: Letter, gate: Gate, now: datetime) -> Receipt:
-    undone = select(func.count()).select_from(inbox)
-    user = undone.where(
-        inbox.c.platform == letter.platform,
-        inbox.c.account == letter.account,
-        inbox.c.user_id == letter.user_id,
-    )
-    rules: tuple[tuple[Receipt, int | None, Any], ...] = (
-        ("slow", gate.per_minute, user.where(inbox.c.received > now - _MINUTE)),
-        ("spent", gate.per_day, user.where(inbox.c.received >= (gate.midnight or now - timedelta(days=1)))),
-        ("busy", gate.waiting, undone.where(inbox.c.queue_id == queue, inbox.c.state != "done")),
-    )
-    for receipt, most, counting in rules:
-        if most is not None:
-            count = (await db.execute(counting)).scalar_one()
-            if count >= most:
-                return receipt if count == most else "dropped"
-    return "new"
+def _ids(held: Collection[Held]) -> list[int]:
+    return [each.queue.id for each in held]
 
 
-async def add(db: AsyncConnection, queue: int, letter: Letter, now: datetime, state: str) -> int | None:
-    row = {
-        **{"queue_id": queue, "platform": letter.platform, "account": letter.account},
-        **{"message_id": letter.message_id, "user_id": letter.user_id, "event": dict(letter.event)},
-        **{"state": state, "attempts": 0, "sent": letter.sent, "received": now},
-    }
-    try:
-        async with db.begin_nested():
-            made: int = (await db.execute(insert(inbox).values(**row).returning(inbox.c.id))).scalar_one()
-            return made
-    except IntegrityError:  # the same message in another chat, at the same time
-        return None
-
-
-async def unsent(db: AsyncConnection, queue: Queue) -> list[Chunk]:
-    chosen = select(*_CHUNK).join(inbox, inbox.c.id == outbox.c.inbox_id)
-    chosen = chosen.where(outbox.c.queue_id == queue.id, outbox.c.done.is_(None)).order_by(outbox.c.id)
-    rows = [Chunk(*row) for row in await db.execute(chosen)]
-    return [chunk for chunk in rows if chunk.inbox_id == rows[0].inbox_id]
-
-
-async def drop_stopped(db: AsyncConnection, queue: Queue, stop: int) -> None:
+async def _drop_stopped(db: AsyncConnection, queue: Queue, stop: int) -> None:
     stopped = and_(inbox.c.queue_id == queue.id, inbox.c.state != "done", inbox.c.id < stop)
     await db.execute(update(inbox).where(stopped).values(state="done"))
 
 
-async def undone(db: AsyncConnection, queue: Queue) -> list[Any]:
-    """The letters in order: those of a batch that was begun, then by the platform's clock where it tells."""
-    chosen = select(*_LETTER).where(inbox.c.queue_id == queue.id, inbox.c.state != "done")
-    order = (inbox.c.batch.is_(None), inbox.c.batch, inbox.c.sent, inbox.c.id)
-    return list(await db.execute(chosen.order_by(*order)))
+async def _undone(db: AsyncConnection, held: Sequence[Held]) -> dict[int, list[Any]]:
+    chosen = select(*_LETTER).where(inbox.c.queue_id.in_(_ids(held)), inbox.c.state != "done")
+    found: dict[int, list[Any]] = defaultdict(list)
+    for row in await db.execute(chosen.order_by(*_ORDER)):
+        found[row.queue_id].append(row)
+    return found
 
 
-async def claim_batch(
-    db: AsyncConnection, queue: Queue, rows: Sequence[Any], choose: Choose
-) -> Batch | Pause:
+def _work(held: Held, rows: Sequence[Any], choose: Choose) -> Batch | Pause:
     waiting = [Waiting(row.id, row.event, row.received, row.attempts) for row in rows]
-    if rows[0].batch is None:
-        chosen = choose(waiting)
-        if isinstance(chosen, float):
-            return Pause(chosen)
-        letters = waiting[:chosen]
-    else:
-        letters = [letter for letter, row in zip(waiting, rows, strict=True) if row.batch == rows[0].batch]
-    claimed: Mapping[str, Any] = {"state": "claimed", "batch": letters[-1].id}
-    these = update(inbox).where(inbox.c.id.in_([letter.id for letter in letters]))
-    await db.execute(these.values(**claimed, attempts=inbox.c.attempts + 1))
-    greeted = await db.scalar(select(queues.c.greeted).where(queues.c.id == queue.id))
-    return Batch(letters, greeted is not None)
+    if rows[0].batch is not None:
+        together = [letter for letter, row in zip(waiting, rows, strict=True) if row.batch == rows[0].batch]
+        return Batch(together, held.greeted)
+    chosen = choose(held.queue, waiting)
+    return Pause(chosen) if isinstance(chosen, float) else Batch(waiting[:chosen], held.greeted)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from sqlalchemy import URL, Connection, inspect, make_url, text
+from sqlalchemy import URL, Connection, QueuePool, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 HEAD = "0004"
 
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}
+_LAST_SECONDS, _LAST_PAUSE = 5.0, 0.01  # that transactions have to end
 _MIGRATION_LOCK = 0x6368617467707432  # any number that only we use: "chatgpt2" in ASCII
 
 
@@ -50,6 +53,17 @@ async def open_engine(url: URL) -> AsyncEngine:
             await engine.dispose()
             raise
     return engine
+
+
+async def close_engine(engine: AsyncEngine) -> None:
+    """Close the connections, when the transactions that are under way have ended: one that came back to a closed pool
+    would stay open."""
+    pool = cast("QueuePool", engine.pool)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LAST_SECONDS):
+            while pool.checkedout():
+                await asyncio.sleep(_LAST_PAUSE)
+    await engine.dispose()
 
 
 async def revision_of(url: URL) -> str | None:

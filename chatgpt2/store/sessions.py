@@ -12,8 +12,9 @@ from sqlalchemy import URL, ColumnElement, QueuePool, ScalarSelect, Select, and_
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chatgpt2.dialogue import Dialogue, Turn
-from chatgpt2.store.faults import plain_faults
-from chatgpt2.store.opening import open_engine, read_url
+from chatgpt2.errors import StoreError
+from chatgpt2.store.faults import plain_faults, plain_name
+from chatgpt2.store.opening import close_engine, open_engine, read_url
 from chatgpt2.store.order import SessionOrder
 from chatgpt2.store.records import Exchange, Removal, SessionInfo, SessionKey, StoredTurn
 from chatgpt2.store.rows import (
@@ -71,6 +72,7 @@ class SessionStore:
         self._one_writer = asyncio.Lock() if single else nullcontext()
         self._order = SessionOrder(engine)
         self._timed: Timed = lambda kind: nullcontext()
+        self._closed = False
 
     @classmethod
     async def open(cls, url: str) -> Self:
@@ -78,8 +80,10 @@ class SessionStore:
         return cls(await open_engine(read_url(url)))
 
     async def close(self) -> None:
+        """Close the connections. Who asks from now on gets StoreError; who is in a transaction may end it."""
+        self._closed = True
         await self._order.close()
-        await self._engine.dispose()
+        await close_engine(self._engine)
 
     @property
     def url(self) -> URL:
@@ -266,13 +270,13 @@ class SessionStore:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        with self._timed("read"), plain_faults(self._engine.url):
+        with self._timed("read"), self._faults():
             async with self._engine.connect() as connection:
                 yield connection
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
-        with self._timed("write"), plain_faults(self._engine.url):
+        with self._timed("write"), self._faults():
             async with self._one_writer, self._writer.begin() as connection:
                 yield connection
 
@@ -281,6 +285,12 @@ class SessionStore:
         """A connection outside any transaction, as VACUUM needs it."""
         sqlite = self._engine.dialect.name == "sqlite"
         how = {"plain": True} if sqlite else {"isolation_level": "AUTOCOMMIT"}
-        with plain_faults(self._engine.url):
+        with self._faults():
             async with self._one_writer, self._engine.execution_options(**how).connect() as connection:
                 yield connection
+
+    def _faults(self) -> AbstractContextManager[None]:
+        # A pool that was closed opens new connections for whoever asks, and nobody closes those.
+        if self._closed:
+            raise StoreError(f"The session database {plain_name(self._engine.url)} has been closed.")
+        return plain_faults(self._engine.url)

@@ -8,7 +8,7 @@ from typing import Any
 from chatgpt2.checkpoint import Card, Checkpoint, create_model, load_checkpoint
 from chatgpt2.codec import Codec
 from chatgpt2.errors import ConfigError
-from chatgpt2.evaluation import distinct, repetition
+from chatgpt2.evaluation import HeldOut, distinct, repetition
 from chatgpt2.training.data import read_data
 from chatgpt2.training.learn import Result, Task, learn
 from chatgpt2.training.options import TrainOptions
@@ -20,7 +20,9 @@ WINDOWS = {"tiny": 512, "small": 512, "base": 1024}
 _FINAL_REPLIES = 50
 
 
-def train_dialog(options: TrainOptions, cache: Path, observer: Observer, *, resume: bool = False) -> Result:
+def train_dialog(
+    options: TrainOptions, cache: Path, observer: Observer, *, resume: bool = False
+) -> Result[HeldOut]:
     """Train as `options` say, or with `resume` go on with the run in `options.out`.
 
     Raises CorpusError, CheckpointError or ConfigError for whatever a user can put right.

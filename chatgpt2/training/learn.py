@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from accelerate import PartialState
@@ -24,11 +24,12 @@ from chatgpt2.checkpoint import (
 )
 from chatgpt2.device import choose_bf16, choose_device
 from chatgpt2.errors import ConfigError
-from chatgpt2.evaluation import HeldOut
+from chatgpt2.evaluation import Measured
 from chatgpt2.material import Material
 from chatgpt2.training.curve import draw_curve
 from chatgpt2.training.faults import explained
 from chatgpt2.training.machine import keep_freed_memory
+from chatgpt2.training.measure import Measure, NextToken
 from chatgpt2.training.objective import prepare
 from chatgpt2.training.options import RunOptions
 from chatgpt2.training.plan import (
@@ -45,6 +46,9 @@ from chatgpt2.training.trainer import TextTrainer
 from chatgpt2.training.watch import Interruptible, Observer, Sample, Watch
 from chatgpt2.vocabulary import vocabulary_hash
 
+M = TypeVar("M", bound=Measured)
+"""What a model is measured to be: HeldOut where it learns to go on, Judged or Fitted where it judges."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -56,6 +60,11 @@ class Task:
     samples      what the model writes now, for the eyes
     figures      of what it writes when it has learned
     card         what the card says of this objective
+    measure      how it is measured on held-out data
+    prepare      makes the model compute its training loss when called with a batch: (model, bf16, device)
+    primed       a new model may begin at how often each token occurs
+    plain        the model to be saved
+    finish       is told how the run ended, when all is written
     """
 
     start: Checkpoint[AnyCodec]
@@ -67,24 +76,29 @@ class Task:
     figures: Callable[[Any], dict[str, float]] = lambda model: {}
     test: Material | None = None
     card: dict[str, Any] = field(default_factory=dict)
+    measure: Measure = field(default_factory=NextToken)
+    prepare: Callable[[Any, bool, str], None] = prepare
+    primed: bool = True
+    plain: Callable[[Any], Any] = lambda model: model
+    finish: Callable[[Result[Any]], None] = lambda result: None
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class Result(Generic[M]):
     """How a run ended."""
 
     out: Path
     steps: int
     finished: bool
-    held_out: HeldOut | None
+    held_out: M | None
     metrics: dict[str, float]
     seconds: float
-    tested: HeldOut | None = None
+    tested: M | None = None
 
 
 def learn(
     options: RunOptions, task_of: Callable[[str], Task], observer: Observer, *, resume: bool = False
-) -> Result:
+) -> Result[Any]:
     """Train as `options` say, or with `resume` go on with the run in `options.out`.
 
     task_of  reads the data and opens the model, for a device; one process does it before the others
@@ -104,12 +118,12 @@ def learn(
         task = task_of(device)
     if run and run.data_fingerprint != task.fingerprint:
         raise ConfigError(f"--resume: the corpus is not the one that the run in {options.out} began with")
-    if options.base is None:
+    if options.base is None and task.primed:
         counts = task.learned.counts(len(task.start.codec.vocabulary))
         prime(task.start.model, counts, options.seed)
     model = _trainable(task.start, options)
     bf16 = run.plan.bf16 if run else choose_bf16(options.precision, device)
-    prepare(model, bf16=bf16, device=device)
+    task.prepare(model, bf16, device)
     began = time.perf_counter()
     with explained(options.out):
         plan = run.plan if run else _plan(options, task, model, bf16, device)
@@ -124,8 +138,11 @@ def _trainable(start: Checkpoint[AnyCodec], options: RunOptions) -> Any:
     if options.lora is not None:
         assert options.base is not None
         torch.manual_seed(options.seed)
-        return add_lora(model, options.lora, base=options.base, dropout=options.dropout or 0.0)
+        dropout, new = options.dropout or 0.0, options.new_modules
+        return add_lora(model, options.lora, base=options.base, dropout=dropout, whole=new)
     freeze(model, options.freeze)
+    if options.frozen:
+        model.transformer.requires_grad_(False)
     return model
 
 
@@ -158,7 +175,7 @@ def _trainer(
     options: RunOptions, plan: Plan, task: Task, model: Any, device: str, observer: Observer
 ) -> TextTrainer:
     folder = options.out / "checkpoints"
-    trainer = TextTrainer(model, options, plan, task.learned, task.held, folder, device)
+    trainer = TextTrainer(model, options, plan, task.learned, task.held, folder, device, task.measure)
     trainer.shown = task.start.codec.decode
     metrics = options.out / "metrics.jsonl"
     trainer.add_callback(Watch(trainer, observer, metrics, lambda: task.samples(trainer.model)))
@@ -178,7 +195,7 @@ def _run(trainer: TextTrainer, task: Task, observer: Observer, resume: bool) -> 
         observer.end()
 
 
-def _finish(task: Task, trainer: TextTrainer, seconds: float) -> Result:
+def _finish(task: Task, trainer: TextTrainer, seconds: float) -> Result[Any]:
     """Evaluate once more if needed, write the checkpoint and the picture."""
     options, step = trainer.options, trainer.state.global_step
     held_out = trainer.final_held_out()
@@ -192,20 +209,17 @@ def _finish(task: Task, trainer: TextTrainer, seconds: float) -> Result:
         return result
     if held_out and options.samples:
         metrics |= task.figures(trainer.model)
-    save_checkpoint(options.out, trainer.model, task.start.codec, _card(task, trainer, result))
+    save_checkpoint(options.out, task.plain(trainer.model), task.start.codec, _card(task, trainer, result))
     draw_curve(options.out / "metrics.jsonl", options.out / "loss.png")
+    task.finish(result)
     return result
 
 
-def _metrics(prefix: str, figures: HeldOut) -> dict[str, float]:
-    return {
-        f"{prefix}loss": figures.loss,
-        f"{prefix}perplexity": figures.perplexity,
-        f"{prefix}perplexity_per_character": figures.perplexity_per_character,
-    }
+def _metrics(prefix: str, figures: Measured) -> dict[str, float]:
+    return {prefix + name: value for name, value in figures.metrics.items()}
 
 
-def _card(task: Task, trainer: TextTrainer, result: Result) -> Card:
+def _card(task: Task, trainer: TextTrainer, result: Result[Any]) -> Card:
     options = trainer.options
     training = {
         **asdict(trainer.plan),

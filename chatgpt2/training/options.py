@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 from chatgpt2.codec import Learn
 from chatgpt2.corpus.texts import Shape
 from chatgpt2.errors import ConfigError
+from chatgpt2.heads import MODULES, Head
 from chatgpt2.hub import Hub
 
 Rule = tuple[str, bool, str]
@@ -80,6 +81,21 @@ class RunOptions:
         """The share of examples that follow another one in a row; None: chosen."""
         return 0.0
 
+    @property
+    def new_modules(self) -> tuple[str, ...]:
+        """Of a base: what is new in it and learns whole, whatever else does."""
+        return ()
+
+    @property
+    def frozen(self) -> bool:
+        """Whether of a base nothing learns but what is new."""
+        return False
+
+    @property
+    def usual_lr(self) -> float | None:
+        """The peak learning rate when none is given; None: as usual."""
+        return None
+
     def rules(self) -> tuple[Rule, ...]:
         """Those of the options that only one objective has."""
         return ()
@@ -139,20 +155,16 @@ class TrainOptions(RunOptions):
 
 
 @dataclass(frozen=True, slots=True)
-class TextOptions(RunOptions):
-    """How to train on texts.
+class FileOptions(RunOptions):
+    """How to train on texts in files of any kind.
 
     shape      stream, lines or records, see `corpus.texts`
     field      the column or field that holds the text: a name, or a number from 1 on
+    split      percentages to train on, to evaluate on while training, and to test on at the end
     block      tokens of a window of the stream, or of the longest example
-    windows    of a stream: each epoch's begin elsewhere (random), or always at the same places (disjoint)
     tokenizer  bert, char, bpe, or the directory or hub name of one; None: the base's, else bert
     entries    of a bpe tokenizer that is trained
-    bos, eos   what stands before and after each text; None: the tokenizer's own
-    split      percentages to train on, to evaluate on while training, and to test on at the end
     """
-
-    command: ClassVar[str] = "train-text"
 
     paths: tuple[Path, ...] = ()
     shape: Shape = "stream"
@@ -162,11 +174,8 @@ class TextOptions(RunOptions):
     split: tuple[float, ...] | None = None
     clean: bool = False
     block: int | None = None
-    windows: Literal["random", "disjoint"] = "random"
     tokenizer: str | None = None
     entries: int | None = None
-    bos: str | None = None
-    eos: str | None = None
 
     def __post_init__(self) -> None:
         RunOptions.__post_init__(self)
@@ -174,8 +183,6 @@ class TextOptions(RunOptions):
             raise ConfigError(
                 "--split shares out the texts, --validation and --test name others: give one of them"
             )
-        if self.shape == "stream" and (self.bos or self.eos):
-            raise ConfigError("--bos and --eos stand around each text: they need --as lines or --as records")
         if self.entries is not None and (self.tokenizer != "bpe" or self.base is not None):
             raise ConfigError(
                 "--entries is the size of a bpe tokenizer to be trained: it needs --tokenizer bpe, no --base"
@@ -196,3 +203,66 @@ class TextOptions(RunOptions):
                 "two or three percentages that add up to 100, such as 90-10 or 70-20-10",
             ),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class TextOptions(FileOptions):
+    """How to train on texts.
+
+    windows    of a stream: each epoch's begin elsewhere (random), or always at the same places (disjoint)
+    bos, eos   what stands before and after each text; None: the tokenizer's own
+    """
+
+    command: ClassVar[str] = "train-text"
+
+    windows: Literal["random", "disjoint"] = "random"
+    bos: str | None = None
+    eos: str | None = None
+
+    def __post_init__(self) -> None:
+        FileOptions.__post_init__(self)
+        if self.shape == "stream" and (self.bos or self.eos):
+            raise ConfigError("--bos and --eos stand around each text: they need --as lines or --as records")
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierOptions(FileOptions):
+    """How to train on labelled texts.
+
+    label            the column or field that holds the label: a name, or a number from 1 on
+    head             classification, regression or value: what is said of a text; lm: what comes next, by a new head
+    freeze_backbone  learn the head and nothing else
+    """
+
+    command: ClassVar[str] = "train-classifier"
+
+    shape: Shape = "lines"
+    label: str | None = None
+    head: Head = "classification"
+    freeze_backbone: bool = False
+    skip_bad: bool = False
+
+    def __post_init__(self) -> None:
+        FileOptions.__post_init__(self)
+        if self.freeze_backbone and self.base is None:
+            raise ConfigError("--freeze-backbone keeps what a model has learned: name one with --base")
+        if self.freeze_backbone and (self.freeze or self.lora is not None):
+            other = "freeze" if self.freeze else "lora"
+            raise ConfigError(f"--freeze-backbone leaves nothing for --{other} to do: give one of them")
+        if self.head == "lm" and self.base is None:
+            raise ConfigError("--head lm is a new head for a trained model: name it with --base")
+        if self.head == "lm" and (self.label is not None or self.skip_bad):
+            other = "label" if self.label is not None else "skip-bad"
+            raise ConfigError(f"--head lm learns from the texts alone: leave --{other} out")
+
+    @property
+    def new_modules(self) -> tuple[str, ...]:
+        return (MODULES[self.head],)
+
+    @property
+    def frozen(self) -> bool:
+        return self.freeze_backbone
+
+    @property
+    def usual_lr(self) -> float | None:
+        return (3e-3 if self.head == "lm" else 1e-2) if self.freeze_backbone else None

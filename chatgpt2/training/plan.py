@@ -63,6 +63,8 @@ def default_epochs(tokens: int, tuning: bool) -> float:
 
 def default_lr(options: RunOptions) -> float:
     """The peak learning rate of the block matrices, see docs/benchmarks.md for how they were found."""
+    if options.usual_lr is not None:
+        return options.usual_lr
     if options.lora is not None:
         return 1e-3
     if options.base is not None:

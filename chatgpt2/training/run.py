@@ -17,13 +17,15 @@ import transformers
 
 import chatgpt2
 from chatgpt2.errors import ConfigError
-from chatgpt2.training.options import RunOptions, TextOptions, TrainOptions
+from chatgpt2.training.options import ClassifierOptions, RunOptions, TextOptions, TrainOptions
 from chatgpt2.training.plan import Plan
 from chatgpt2.training.trainer import COMPLETE
 
 RUN = "run.json"
 # What a command's options are.
-KINDS: dict[str, type[RunOptions]] = {kind.command: kind for kind in (TrainOptions, TextOptions)}
+KINDS: dict[str, type[RunOptions]] = {
+    kind.command: kind for kind in (TrainOptions, TextOptions, ClassifierOptions)
+}
 _FILES = {"corpus", "eval_corpus", "paths", "validation", "test"}
 # These may differ when a run goes on: they change what is shown and kept, not what is learned.
 FREE = {"out", "report_to", "keep", "samples", "threads", "device"}

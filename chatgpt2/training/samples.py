@@ -91,12 +91,13 @@ async def _replies(
         await engine.close()
 
 
+def merged(model: Any) -> Any:
+    """A model without adapters: a merged copy of a peft model, or the model itself."""
+    # The copy is merged, because unmerging in place would not give back the very same weights.
+    return copy.deepcopy(model).merge_and_unload() if hasattr(model, "merge_and_unload") else model
+
+
 def _plain(model: Any) -> GPT2LMHeadModel:
-    """A GPT-2 without adapters: a merged copy of a peft model, or the model itself."""
-    if hasattr(model, "merge_and_unload"):
-        # The copy is merged, because unmerging in place would not give back the very same weights.
-        merged = copy.deepcopy(model).merge_and_unload()
-        assert isinstance(merged, GPT2LMHeadModel)
-        return merged
-    assert isinstance(model, GPT2LMHeadModel)
-    return model
+    found = merged(model)
+    assert isinstance(found, GPT2LMHeadModel)
+    return found

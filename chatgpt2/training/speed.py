@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
-from chatgpt2.batches import Batch
+from chatgpt2.batches import Portion
 from chatgpt2.material import BatchStream, Material
 from chatgpt2.training.optimizer import MuonAdamW, parameter_groups
 from chatgpt2.training.options import RunOptions
@@ -70,10 +70,10 @@ def measure_speed(
     return Speed(step, step * len(seconds) / seen)
 
 
-def _step(model: Any, optimizer: MuonAdamW, batch: Batch, device: str) -> None:
+def _step(model: Any, optimizer: MuonAdamW, batch: Portion, device: str) -> None:
     """What the trainer does with a batch."""
-    loss = model(ids=batch.ids.to(device), places=batch.places.to(device), labels=batch.labels.to(device))
-    (loss / max(1, len(batch.labels))).backward()
+    inputs = {name: each.to(device) for name, each in batch.inputs.items()}
+    (loss := model(**inputs)).div(max(1, len(inputs["labels"]))).backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad()

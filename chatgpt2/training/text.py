@@ -11,15 +11,16 @@ import numpy as np
 
 from chatgpt2.checkpoint import Card, Checkpoint, create_model, load_text, set_special_ids
 from chatgpt2.errors import ConfigError
+from chatgpt2.evaluation import HeldOut
 from chatgpt2.hub import locate
 from chatgpt2.material import Material, Windows, pile_of
 from chatgpt2.textcodec import TextCodec
 from chatgpt2.tokenizer import bert_tokenizer, char_tokenizer, open_tokenizer, train_bpe, with_specials
 from chatgpt2.tokens import TokenFile
 from chatgpt2.training.learn import Result, Task, learn
-from chatgpt2.training.options import TextOptions
+from chatgpt2.training.options import FileOptions, TextOptions
 from chatgpt2.training.samples import continuations
-from chatgpt2.training.textdata import Parts, read_parts, tokenise_part
+from chatgpt2.training.textdata import read_parts, tokenise_part
 from chatgpt2.training.watch import Observer
 from chatgpt2.vocabulary import default_vocabulary, load_vocabulary
 from chatgpt2.wordpiece import has_capitals
@@ -29,18 +30,21 @@ _NOTHING = np.zeros(0, np.uint16)
 _SHORTEST = 2  # tokens: one to begin with, one to learn
 
 
-def train_text(options: TextOptions, cache: Path, observer: Observer, *, resume: bool = False) -> Result:
+def train_text(
+    options: TextOptions, cache: Path, observer: Observer, *, resume: bool = False
+) -> Result[HeldOut]:
     """Train as `options` say, or with `resume` go on with the run in `options.out`.
 
     Raises CorpusError, CheckpointError or ConfigError for whatever a user can put right.
     """
-    return learn(options, lambda device: _task(options, cache, observer), observer, resume=resume)
+    return learn(options, lambda device: text_task(options, cache, observer), observer, resume=resume)
 
 
-def _task(options: TextOptions, cache: Path, observer: Observer) -> Task:
+def text_task(options: TextOptions, cache: Path, observer: Observer) -> Task:
+    """What a run on texts needs: they are read here, and the model is opened."""
     parts = read_parts(options)
-    start = _start(options, parts)
-    codec = start.codec
+    start = begin(options, parts[0], options.bos, options.eos)
+    codec = start.codec.shaped()
     files = [tokenise_part(part, codec, options, cache) for part in parts]
     learned, held, test = (_material(file, codec, options, n == 0) for n, file in enumerate(files))
     _require(options, learned, codec.window)
@@ -58,20 +62,22 @@ def _task(options: TextOptions, cache: Path, observer: Observer) -> Task:
     )
 
 
-def _start(options: TextOptions, parts: Parts) -> Checkpoint[TextCodec]:
-    """The model before training, which has a row for each token of its tokenizer."""
+def begin(
+    options: FileOptions, texts: Iterable[str], bos: str | None = None, eos: str | None = None
+) -> Checkpoint[TextCodec]:
+    """The model before training, which has a row for each token of its tokenizer: the base, or a new one.
+
+    texts  what a new tokenizer is made from
+    """
+    wrapped = options.shape != "stream"
     if options.base is not None:
-        return _tuned(options)
-    tokenizer = with_specials(_new_tokenizer(options, parts[0]), options.bos, options.eos)
-    codec = _codec(tokenizer, options.block or BLOCKS[options.shape], options)
+        return _tuned(options, bos, eos, wrapped)
+    tokenizer = with_specials(_new_tokenizer(options, texts), bos, eos)
+    codec = TextCodec(tokenizer, options.block or BLOCKS[options.shape], wrapped=wrapped)
     return Checkpoint(create_model(options.size, codec, seed=options.seed), codec, Card())
 
 
-def _codec(tokenizer: Any, window: int, options: TextOptions) -> TextCodec:
-    return TextCodec(tokenizer, window, wrapped=options.shape != "stream").shaped()
-
-
-def _new_tokenizer(options: TextOptions, texts: Iterable[str]) -> Any:
+def _new_tokenizer(options: FileOptions, texts: Iterable[str]) -> Any:
     name = options.tokenizer or "bert"
     if name == "char":
         return char_tokenizer(texts)
@@ -83,7 +89,7 @@ def _new_tokenizer(options: TextOptions, texts: Iterable[str]) -> Any:
     return bert_tokenizer(entries, lowercase=not has_capitals(entries))
 
 
-def _tuned(options: TextOptions) -> Checkpoint[TextCodec]:
+def _tuned(options: FileOptions, bos: str | None, eos: str | None, wrapped: bool) -> Checkpoint[TextCodec]:
     """The base; new special tokens get rows of their own, which begin as the mean of the others."""
     assert options.base is not None
     start = load_text(options.base, hub=options.hub)
@@ -96,15 +102,15 @@ def _tuned(options: TextOptions) -> Checkpoint[TextCodec]:
     window = options.block or min(start.codec.window, BLOCKS[options.shape])
     if window > start.codec.window:
         raise ConfigError(f"--block {window}: the base has {start.codec.window} positions")
-    tokenizer = with_specials(start.codec.tokenizer, options.bos, options.eos)
+    tokenizer = with_specials(start.codec.tokenizer, bos, eos)
     if len(tokenizer) > rows:
-        if options.lora is not None or options.freeze:
+        if options.lora is not None or options.freeze or options.frozen:
             raise ConfigError(
-                "--bos and --eos add tokens to the base, whose rows --lora and --freeze would not learn: name tokens "
-                "that it has, or leave those out"
+                "the base lacks the tokens that stand around a text, and their rows would not be learned with --lora "
+                "or anything frozen: add them first (`chatgpt2 model resize-vocabulary`), or name ones that it has"
             )
         start.model.resize_token_embeddings(len(tokenizer))
-    codec = _codec(tokenizer, window, options)
+    codec = TextCodec(tokenizer, window, wrapped=wrapped)
     set_special_ids(start.model, codec)
     return replace(start, codec=codec)
 

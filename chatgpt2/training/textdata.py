@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
@@ -14,7 +14,7 @@ from chatgpt2.corpus.texts import TextSource, text_files
 from chatgpt2.errors import ConfigError
 from chatgpt2.textcodec import TextCodec
 from chatgpt2.tokens import TokenFile, fingerprint_of, text_hash, tokenise_texts
-from chatgpt2.training.options import TextOptions
+from chatgpt2.training.options import FileOptions
 
 FORMAT = 1  # raise it when the same files come to give other texts
 _LEAST = 10_000
@@ -63,7 +63,7 @@ def _places(stream: bool) -> Callable[[str], int]:
     return place
 
 
-def read_parts(options: TextOptions) -> Parts:
+def read_parts(options: FileOptions) -> Parts:
     """The three parts of the texts, as `options` share them out."""
 
     def source(paths: tuple[Path, ...]) -> TextSource:
@@ -73,9 +73,8 @@ def read_parts(options: TextOptions) -> Parts:
     if options.validation or options.test:
         held, test = (Part(source(paths)) if paths else None for paths in (options.validation, options.test))
         return Part(texts), held, test
-    bounds = (
-        _stream_bounds(texts, options.split) if options.shape == "stream" else _bounds(texts, options.split)
-    )
+    stream = options.shape == "stream"
+    bounds = _stream_bounds(texts, options.split) if stream else bounds_of(texts, options.split)
     train, held, test = (
         replace(Part(texts), share=share) if share[0] < share[1] else None for share in bounds
     )
@@ -97,7 +96,7 @@ def _stream_bounds(texts: TextSource, split: tuple[float, ...] | None) -> list[t
     return list(zip([0, *ends], ends, strict=False))
 
 
-def _bounds(texts: TextSource, split: tuple[float, ...] | None) -> list[tuple[int, int]]:
+def bounds_of(texts: Iterable[str], split: tuple[float, ...] | None) -> list[tuple[int, int]]:
     """The texts with the lowest hashes are the test, those after them are held out."""
     hashes = np.unique(np.fromiter(map(text_hash, texts), np.uint64)).tolist()
     if split:
@@ -108,7 +107,7 @@ def _bounds(texts: TextSource, split: tuple[float, ...] | None) -> list[tuple[in
     return [(trained, 1 << 64), (tested if held else trained, trained), (0, tested if test else 0)]
 
 
-def tokenise_part(part: Part | None, codec: TextCodec, options: TextOptions, cache: Path) -> TokenFile | None:
+def tokenise_part(part: Part | None, codec: TextCodec, options: FileOptions, cache: Path) -> TokenFile | None:
     """The token file of a part, from `cache` if it holds it; None where nothing is in it."""
     if part is None or next(iter(part), None) is None:
         return None

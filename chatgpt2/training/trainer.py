@@ -17,10 +17,11 @@ from transformers import Trainer, TrainingArguments
 from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 from transformers.trainer_callback import EarlyStoppingCallback, PrinterCallback
 
-from chatgpt2.batches import Batch
+from chatgpt2.batches import Portion
 from chatgpt2.errors import ConfigError
-from chatgpt2.evaluation import HeldOut
+from chatgpt2.evaluation import Measured
 from chatgpt2.material import BatchStream, Material
+from chatgpt2.training.measure import Measure
 from chatgpt2.training.optimizer import MuonAdamW, parameter_groups
 from chatgpt2.training.options import RunOptions
 from chatgpt2.training.plan import Plan
@@ -30,8 +31,8 @@ COMPLETE = "complete"
 """The last file written into a saved step: without it a `kill -9` cut the saving short."""
 
 
-def _inputs(batch: Batch) -> dict[str, Any]:
-    return {"ids": batch.ids, "places": batch.places, "labels": batch.labels, "tokens": batch.tokens}
+def _inputs(batch: Portion) -> dict[str, Any]:
+    return {**batch.inputs, "tokens": batch.tokens}
 
 
 class Patience(EarlyStoppingCallback):
@@ -58,15 +59,16 @@ class TextTrainer(Trainer):
         held: Material,
         folder: Path,
         device: str,
+        measure: Measure,
     ) -> None:
         self.options, self.plan = options, plan
-        self.learned, self.held = learned, held
+        self.learned, self.held, self.measures = learned, held, measure
         self.shown: Callable[[list[int]], str] = str
         self.stop = False
         self.stopping = False
         self.tokens_seen = 0
         self.seconds = 0.0
-        self.last_held_out: tuple[int, HeldOut] | None = None
+        self.last_held_out: tuple[int, Measured] | None = None
         super().__init__(
             model=model,
             args=_arguments(options, plan, folder, device, len(held) > 0),
@@ -135,11 +137,11 @@ class TextTrainer(Trainer):
         self.stopping = stop > 0
         total: Tensor = model(**inputs)
         if not math.isfinite(total.item()):  # before the step is taken: the weights stay as good as they were
-            self._refuse(total.item(), inputs["ids"])
+            self._refuse(total.item(), inputs.get("ids"))
         return torch.mul(total, self.args.world_size / max(1, labels))
 
-    def _refuse(self, total: float, ids: Tensor) -> None:
-        text = " ".join(self.shown(ids[0, :24].tolist()).split())
+    def _refuse(self, total: float, ids: Tensor | None) -> None:
+        text = "" if ids is None else " ".join(self.shown(ids[0, :24].tolist()).split())
         kept = Path(str(self.args.output_dir))
         saved = max((int(p.parent.name.rsplit("-", 1)[1]) for p in kept.glob(f"*/{COMPLETE}")), default=0)
         where = f"the weights of step {saved:,} are kept in {kept}" if saved else "no step was saved before"
@@ -161,40 +163,34 @@ class TextTrainer(Trainer):
         """The held-out loss over all processes; tells callbacks and the log."""
         held_out = self.measure()
         self.last_held_out = (self.state.global_step, held_out)
-        metrics = {
-            "eval_loss": held_out.loss,
-            "eval_perplexity": held_out.perplexity,
-            "eval_perplexity_per_character": held_out.perplexity_per_character,
-        }
+        metrics = {f"eval_{name}": value for name, value in held_out.metrics.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def measure(self) -> HeldOut:
-        """Loss per labelled token and perplexity per character on the held-out examples."""
+    def measure(self) -> Measured:
+        """The figures of the held-out examples."""
         return self.measured(self.held)
 
-    def measured(self, material: Material) -> HeldOut:
+    def measured(self, material: Material) -> Measured:
         """The same on other material, over all processes."""
         model = self.network
         was_training = model.training
         model.eval()
         batches = list(material.in_order(max(4096, self.plan.batch_tokens)))
-        nll, labels = torch.zeros((), dtype=torch.float64), 0
+        sums = torch.zeros(self.measures.size, dtype=torch.float64)
         with torch.no_grad():
             for rows in batches[self.args.process_index :: self.args.world_size]:
                 inputs = self._prepare_inputs(_inputs(material.__getitems__(rows)))
                 inputs.pop("tokens")
-                nll += model(**inputs).double().cpu()
-                labels += len(inputs["labels"])
+                sums += self.measures.sums(model, inputs).double().cpu()
         model.train(was_training)
         if self.args.world_size > 1:
-            sums = torch.tensor([nll.item(), labels], dtype=torch.float64, device=self.args.device)
+            sums = sums.to(self.args.device)
             torch.distributed.all_reduce(sums)
-            nll, labels = sums[0], int(sums[1])
-        return HeldOut.of(float(nll), labels, material.characters)
+        return self.measures.figures(sums.cpu(), material.characters)
 
-    def final_held_out(self) -> HeldOut | None:
+    def final_held_out(self) -> Measured | None:
         """The held-out figures of the weights as they are now; None without held-out examples."""
         if not len(self.held):
             return None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from transformers import TrainerCallback
 
-from chatgpt2.evaluation import HeldOut
+from chatgpt2.evaluation import Measured
 from chatgpt2.training.curve import read_metrics
 from chatgpt2.training.machine import memory_used
 from chatgpt2.training.plan import Plan
@@ -55,7 +55,7 @@ class Observer(Protocol):
     def progress(self, progress: Progress) -> None:
         """Some steps are done."""
 
-    def evaluated(self, step: int, held_out: HeldOut | None, samples: list[Sample]) -> None:
+    def evaluated(self, step: int, held_out: Measured | None, samples: list[Sample]) -> None:
         """The model was evaluated after `step`."""
 
     def end(self) -> None:

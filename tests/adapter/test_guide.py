@@ -66,7 +66,7 @@ def test_a_process_that_is_killed_loses_nothing(site: Path, tmp_path: Path) -> N
         }
         command = [sys.executable, "-m", "chatgpt2", "bot", "run", "pigeon", "--model", str(model)]
         for enough, end in ((4, "kill"), (12, "kill"), (len(texts), "terminate")):
-            with subprocess.Popen([*command, "--engine", "pytorch"], env=environment) as process:
+            with subprocess.Popen(command, env=environment) as process:
                 wait_until(lambda enough=enough: len(pigeon.keys()) >= enough)  # type: ignore[misc]
                 getattr(process, end)()
                 assert process.wait(60) == (0 if end == "terminate" else -9)

@@ -187,7 +187,7 @@ def test_options_of_a_groups_command_have_a_table_of_their_own() -> None:
         ("[chat]\ntemprature = 1\n", "no option temprature; there are"),
         (
             "[chatt]\ntemperature = 1\n",
-            "[chatt] is no command; tables are named train-dialog, train-text, chat",
+            "[chatt] is no command; tables are named train-dialog, train-text, ",
         ),
         ("temperature = 1\n", "[temperature] is no command"),
         ("[chat\n", "is not valid TOML"),

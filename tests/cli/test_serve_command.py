@@ -13,25 +13,19 @@ from pathlib import Path
 import httpx
 import pytest
 from click.testing import CliRunner
+from fakes.tiny import tiny_model
 from sqlalchemy import update
 
-from chatgpt2.card import Card
 from chatgpt2.chat import DECLINED
-from chatgpt2.checkpoint import create_model, save_checkpoint
 from chatgpt2.cli.serve import serve
-from chatgpt2.codec import Codec
 from chatgpt2.errors import ConfigError
 from chatgpt2.store import SessionKey, SessionStore, StoredTurn
 from chatgpt2.store.tables import turns
-from chatgpt2.vocabulary import SPECIAL, vocabulary_hash
 
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    codec = Codec([*SPECIAL, *"天地人你我他好"], 128)
-    card = Card(vocabulary_hash=vocabulary_hash(codec.vocabulary), window=128)
-    save_checkpoint(tmp_path / "小模型", create_model("tiny", codec), codec, card)
-    return tmp_path / "小模型"
+    return tiny_model(tmp_path)
 
 
 def test_a_model_is_served_until_ctrl_c(saved: Path) -> None:
@@ -44,8 +38,6 @@ def test_a_model_is_served_until_ctrl_c(saved: Path) -> None:
         str(saved),
         "--port",
         "0",
-        "--engine",
-        "pytorch",
     ]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, encoding="utf-8") as process:
         assert process.stderr is not None
@@ -68,7 +60,7 @@ def test_a_model_is_served_until_ctrl_c(saved: Path) -> None:
 
 def test_strangers_need_a_key(saved: Path) -> None:
     command = [sys.executable, "-m", "chatgpt2", "serve", "--model", str(saved), "--port", "0"]
-    command += ["--engine", "pytorch", "--host", "0.0.0.0"]
+    command += ["--host", "0.0.0.0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, encoding="utf-8") as process:
         assert process.stderr is not None
         lines = [process.stderr.readline() for _ in range(3)]
@@ -89,7 +81,7 @@ def test_a_port_that_is_taken_is_named(saved: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        result = CliRunner().invoke(serve, ["--model", str(saved), "--port", port, "--engine", "pytorch"])
+        result = CliRunner().invoke(serve, ["--model", str(saved), "--port", port])
     assert isinstance(result.exception, ConfigError)
     assert f"port {port}" in str(result.exception)
 
@@ -136,7 +128,7 @@ def test_blocked_words_are_declined_and_old_words_forgotten(saved: Path, tmp_pat
         "--keep-days",
         "30",
     ]
-    command += ["--engine", "pytorch", "--blocked-words", str(words), "--database", database]
+    command += ["--blocked-words", str(words), "--database", database]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, encoding="utf-8") as process:
         assert process.stderr is not None
         port = [process.stderr.readline() for _ in range(2)][1].rpartition(":")[2].strip()

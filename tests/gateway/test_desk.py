@@ -16,7 +16,7 @@ from chatgpt2.errors import ChatGPT2Error, EngineError, StoreError
 from chatgpt2.gateway import Bot, Gateway, Manners, Rules
 from chatgpt2.gateway.desk import Desk
 from chatgpt2.serving import Serving
-from chatgpt2.store import Batch, Gate, Letter, Mailbox, Pause, Queue, SessionStore
+from chatgpt2.store import Arrival, Batch, Gate, Letter, Mailbox, Pause, Queue, Sent, SessionStore
 
 OPEN = Gate(1000)
 ACCOUNTS = [("tele", "bot")]
@@ -34,17 +34,23 @@ def letter(number: int, chat: str = "c", user: str = "u") -> Letter:
     return Letter("tele", "bot", chat, "", user, f"m{number}", {"text": f"t{number}"})
 
 
-def one(waiting: Any) -> int:
+def one(queue: Queue, waiting: Any) -> int:
     return 1
 
 
-async def leased(box: Box) -> Queue:
-    [queue] = await box.claim(ACCOUNTS, 10, 60)
-    return queue
+def all_of_them(queue: Queue, waiting: Any) -> int:
+    return len(waiting)
 
 
-async def taken(box: Box, queue: Queue, choose: Any = one) -> Batch:
-    work = await box.next(queue, choose)
+async def leased(box: Box, choose: Any = one) -> tuple[Queue, Batch]:
+    assert await box.due(ACCOUNTS)
+    [(queue, work)] = await box.claim(ACCOUNTS, 10, 60, choose)
+    assert isinstance(work, Batch)
+    return queue, work
+
+
+async def taken(box: Box, queue: Queue) -> Batch:
+    work = await box.next(queue, one)
     assert isinstance(work, Batch)
     return work
 
@@ -55,37 +61,40 @@ def texts(batch: Batch) -> list[str]:
 
 async def test_a_letter_is_kept_once_answered_once_and_the_conversation_is_let_go(box: Box) -> None:
     assert [await box.submit(letter(1), OPEN) for _ in range(2)] == ["new", "seen"]
-    assert await box.claim([("tele", "other")], 10, 60) == []
-    queue = await leased(box)
-    assert await box.claim(ACCOUNTS, 10, 60) == []
-    batch = await taken(box, queue)
+    assert await box.claim([("tele", "other")], 10, 60, one) == []
+    queue, batch = await leased(box)
+    assert await box.claim(ACCOUNTS, 10, 60, one) == [] and not await box.due(ACCOUNTS)
     assert texts(batch) == ["t1"] and not batch.greeted
     chunks = await box.answer(queue, batch, ["甲", "乙"], feedback_id="f1", greeted=True)
     assert [(each.text, each.position, each.final, each.feedback_id) for each in chunks] == [
         *(("甲", 0, False, None), ("乙", 1, True, "f1")),
     ]
     assert await box.pending() == (0, 2)
-    await box.sent(queue, chunks[0], "p1", chunks[1])
+    await box.sent(queue, Sent(chunks[0], "p1"), chunks[1])
     await box.not_sent(chunks[1])
-    work = await box.next(queue, one)
+    await box.again(queue, chunks[1])
+    await box.release(queue)
+    [(queue, work)] = await box.claim(ACCOUNTS, 10, 60, one)
     assert isinstance(work, list) and [each.text for each in work] == ["乙"]
-    await box.sent(queue, chunks[1], "p2", None)
+    assert await box.next(queue, one, Sent(chunks[1], "p2")) is None
     assert (await box.answered(queue, "f1"), await box.answered(queue, "p1")) == ("m1", "m1")
     assert await box.answered(queue, "p9") is None
-    assert await box.next(queue, one) is None
     await box.submit(letter(2), OPEN)
-    assert (await taken(box, await leased(box))).greeted
+    queue, batch = await leased(box)
+    assert batch.greeted
+    await box.submit(letter(3, chat="d"), OPEN)
+    assert await box.claim(ACCOUNTS, 10, 60, one, busy=range(100)) == []
 
 
 async def test_a_batch_stays_as_it_was_begun(box: Box) -> None:
-    for number in (1, 2):
-        await box.submit(letter(number), OPEN)
-    queue = await leased(box)
-    assert await box.next(queue, lambda waiting: 1.5) == Pause(1.5)
-    assert texts(await taken(box, queue, len)) == ["t1", "t2"]
+    assert await box.submit_all([Arrival(letter(number), OPEN) for number in (1, 2)]) == ["new", "new"]
+    [(queue, work)] = await box.claim(ACCOUNTS, 10, 60, lambda queue, waiting: 1.5)
+    assert work == Pause(1.5)
+    work = await box.next(queue, all_of_them)
+    assert isinstance(work, Batch) and texts(work) == ["t1", "t2"]
     await box.submit(letter(3), OPEN)
-    await box.release(queue.id)
-    again = await taken(box, await leased(box))
+    await box.release(queue)
+    queue, again = await leased(box)
     assert texts(again) == ["t1", "t2"] and again.last.attempts == 1
     await box.answer(queue, again, [], greeted=False)
     assert texts(await taken(box, queue)) == ["t3"]
@@ -93,14 +102,15 @@ async def test_a_batch_stays_as_it_was_begun(box: Box) -> None:
 
 async def test_a_stop_does_away_with_what_came_before_it(box: Box) -> None:
     await box.submit(letter(1), OPEN)
-    queue = await leased(box)
-    batch = await taken(box, queue)
+    queue, batch = await leased(box)
+    assert await box.renew([queue], 60) == {queue.id: None}
     assert await box.submit(letter(3), OPEN, stop=True) == "new"
-    stop = (await box.renew([queue.id], 60))[queue.id]
+    stop = (await box.renew([queue], 60))[queue.id]
     assert stop is not None and stop > batch.last.id
     assert texts(await taken(box, queue)) == ["t3"]
     await box.submit(letter(4), OPEN, stop=True, answer=False)
     assert await box.next(queue, one) is None
+    assert await box.renew([queue], 60) == {}
 
 
 async def test_a_full_conversation_and_a_greedy_user_are_refused(box: Box) -> None:
@@ -115,9 +125,9 @@ async def test_a_full_conversation_and_a_greedy_user_are_refused(box: Box) -> No
 
 async def test_an_answer_is_given_up_and_what_is_old_forgotten(box: Box) -> None:
     await box.submit(letter(1), OPEN)
-    queue = await leased(box)
-    chunks = await box.answer(queue, await taken(box, queue), ["一", "二"], greeted=False)
-    assert await box.drop(chunks[0]) == 2 and await box.pending() == (0, 0)
+    queue, batch = await leased(box)
+    chunks = await box.answer(queue, batch, ["一", "二"], greeted=False)
+    assert await box.drop(queue, chunks[0]) == 2 and await box.pending() == (0, 0)
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     assert (await box.purge(tomorrow), await box.purge(tomorrow)) == (1, 0)
     await box.release()

@@ -60,7 +60,7 @@ def test_a_bot_is_served_with_its_settings_and_its_secret_from_a_file(
     table = f'[bots.mine]\nadapter = "webhook"\ncallback-url = "{url}"\nnotice = "我是 AI。"\n'
     config.write_text(f'{table}secret-file = "{(tmp_path / "secret").as_posix()}"\n', encoding="utf-8")
     command = [sys.executable, "-m", "chatgpt2", "--config", str(config), "serve", "--model", str(model)]
-    command += ["--port", "0", "--engine", "pytorch", "--bot", "mine"]
+    command += ["--port", "0", "--bot", "mine"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, encoding="utf-8") as process:
         assert process.stderr is not None
         lines = [process.stderr.readline(), process.stderr.readline()]
@@ -95,8 +95,6 @@ def test_a_webhook_is_not_run_without_a_server(model: Path, answers: tuple[str, 
         "webhook",
         "--model",
         str(model),
-        "--engine",
-        "pytorch",
     ]
     bare = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=120)
     assert bare.returncode == 2 and "[bots.webhook]: the setting callback_url is missing" in bare.stderr

@@ -142,7 +142,7 @@ async def test_a_hang_up_loads_the_model_again(tmp_path: Path) -> None:
     saved = save(tmp_path / "小模型")
     database = f"sqlite:///{tmp_path}/talk.db"
     async with (
-        started("--model", str(saved), "--engine", "pytorch", "--database", database) as service,
+        started("--model", str(saved), "--database", database) as service,
         httpx.AsyncClient(base_url=service.url, timeout=60) as http,
     ):
         service.process.send_signal(signal.SIGHUP)
@@ -175,7 +175,7 @@ async def test_a_terminal_that_is_closed_ends_the_service(tmp_path: Path, closed
     """SIGHUP from a terminal that is there still loads the model again, as elsewhere."""
     pty = pytest.importorskip("pty", reason="pseudo-terminals are not known here")
     ours, theirs = pty.openpty()
-    command = ["-m", "chatgpt2", "serve", "--port", "0", "--engine", "pytorch"]
+    command = ["-m", "chatgpt2", "serve", "--port", "0"]
     command += ["--model", str(save(tmp_path / "小模型")), "--database", f"sqlite:///{tmp_path}/talk.db"]
     process = await asyncio.create_subprocess_exec(
         sys.executable, *command, stdin=theirs, stderr=theirs, start_new_session=True

@@ -11,7 +11,7 @@ import pytest
 from fakes.talking import Scripted
 from serving import served
 
-EXAMPLES = 20  # of each operation and phase
+EXAMPLES = 12  # of each operation and phase
 
 
 async def test_schemathesis_finds_no_failure(tmp_path: Path) -> None:

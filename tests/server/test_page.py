@@ -49,9 +49,9 @@ def test_a_reply_grows_and_can_be_stopped(page: Page, server: Server) -> None:
 def test_the_last_exchange_is_made_anew(page: Page, server: Server) -> None:
     server.engine.replies = ["一", "二", "三"]
     page.type("数数\n")
-    page.wait(lambda: page.said() == ["数数", "一"])
+    page.wait(lambda: page.said() == ["数数", "一"] and page.texts(".bot .tools"))
     page.click(".bot [aria-label=重答]")
-    page.wait(lambda: page.said() == ["数数", "二"])
+    page.wait(lambda: page.said() == ["数数", "二"] and page.texts(".bot .tools"))
     page.click(".user [aria-label=修改]")
     assert page.element("#text").get_attribute("value") == "数数"
     page.type("吧\n")

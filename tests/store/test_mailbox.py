@@ -1,17 +1,22 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
-from chatgpt2.errors import LeaseLost
+from chatgpt2.errors import LeaseLost, StoreError
 from chatgpt2.store import (
     AdapterState,
+    Arrival,
     Batch,
+    Choose,
     Gate,
     Leases,
     Letter,
@@ -19,9 +24,12 @@ from chatgpt2.store import (
     Pause,
     Person,
     Queue,
+    Sent,
     SessionStore,
+    free_leases_of_the_dead,
 )
-from chatgpt2.store.erasing import erase
+from chatgpt2.store.erasing import Erased, erase, prune
+from chatgpt2.store.upkeep import counts
 
 OPEN = Gate(1000)
 ACCOUNTS = [("tele", "bot")]
@@ -31,8 +39,12 @@ def letter(number: int, chat: str = "c", user: str = "u", **others: Any) -> Lett
     return Letter("tele", "bot", chat, "", user, f"m{number}", {"text": f"t{number}"}, **others)
 
 
-def one(waiting: Any) -> int:
+def one(queue: Queue, waiting: Any) -> int:
     return 1
+
+
+def every(queue: Queue, waiting: Any) -> int:
+    return len(waiting)
 
 
 @pytest.fixture
@@ -42,9 +54,10 @@ async def boxes(url: str) -> AsyncIterator[list[Mailbox]]:
         yield [Mailbox(await stack.enter_async_context(await SessionStore.open(url))) for _ in range(3)]
 
 
-async def leased(box: Mailbox, seconds: float = 60) -> Queue:
-    [queue] = await box.claim(ACCOUNTS, 10, seconds)
-    return queue
+async def leased(box: Mailbox, seconds: float = 60, choose: Choose = one) -> tuple[Queue, Any]:
+    """The conversation in which there is work, and the work."""
+    [claimed] = await box.claim(ACCOUNTS, 10, seconds, choose)
+    return claimed
 
 
 async def taken(box: Mailbox, queue: Queue) -> Batch:
@@ -63,48 +76,47 @@ async def test_a_message_is_kept_once_however_often_it_comes(boxes: list[Mailbox
 async def test_a_conversation_is_leased_to_one_process_only(boxes: list[Mailbox]) -> None:
     for number in range(20):
         await boxes[0].submit(letter(number, chat=f"c{number}"), OPEN)
-    claimed = await asyncio.gather(*(box.claim(ACCOUNTS, 20, 60) for box in boxes for _ in range(3)))
-    ids = [queue.id for queues in claimed for queue in queues]
+    claimed = await asyncio.gather(*(box.claim(ACCOUNTS, 20, 60, one) for box in boxes for _ in range(3)))
+    ids = [queue.id for claims in claimed for queue, _ in claims]
     assert len(ids) == len(set(ids)) == 20
-    assert await boxes[0].claim(ACCOUNTS, 20, 60) == []
+    assert await boxes[0].claim(ACCOUNTS, 20, 60, one) == []
 
 
 async def test_others_accounts_are_left_alone(boxes: list[Mailbox]) -> None:
     await boxes[0].submit(letter(1), OPEN)
-    assert await boxes[0].claim([("tele", "other"), ("qq", "bot")], 10, 60) == []
+    assert await boxes[0].claim([("tele", "other"), ("qq", "bot")], 10, 60, one) == []
 
 
 async def test_a_letter_goes_through_and_the_lease_comes_back(boxes: list[Mailbox]) -> None:
     box = boxes[0]
     await box.submit(letter(1), OPEN)
-    queue = await leased(box)
-    batch = await taken(box, queue)
+    queue, batch = await leased(box)
     assert [waiting.event for waiting in batch.letters] == [{"text": "t1"}] and not batch.greeted
     chunks = await box.answer(queue, batch, ["甲", "乙"], feedback_id="f1", greeted=True)
     assert [(each.text, each.final, each.feedback_id) for each in chunks] == [
         ("甲", False, None),
         ("乙", True, "f1"),
     ]
-    await box.sent(queue, chunks[0], "p1", chunks[1])
-    await box.sent(queue, chunks[1], "p2", None)
+    await box.sent(queue, Sent(chunks[0], "p1"), chunks[1])
+    assert await box.next(queue, one, Sent(chunks[1], "p2")) is None
     assert await box.pending() == (0, 0)
     assert (await box.answered(queue, "f1"), await box.answered(queue, "p1")) == ("m1", "m1")
     assert await box.answered(queue, "p9") is None
-    assert await box.next(queue, one) is None
     await box.submit(letter(2), OPEN)
-    again = await leased(boxes[1])
-    assert (await taken(boxes[1], again)).greeted
+    _, again = await leased(boxes[1])
+    assert again.greeted
 
 
 async def test_letters_are_numbered_as_they_come_and_the_platforms_clock_wins(boxes: list[Mailbox]) -> None:
     box = boxes[0]
     for number, sent in ((1, 50.0), (3, 52.0), (2, 51.0)):
         await box.submit(letter(number, sent=sent), OPEN)
-    queue, seen = await leased(box), []
-    for _ in range(3):
-        batch = await taken(box, queue)
+    seen = []
+    queue, batch = await leased(box)
+    while batch is not None:
         seen.append(batch.last.event["text"])
         await box.answer(queue, batch, [], greeted=False)
+        batch = await box.next(queue, one)
     assert seen == ["t1", "t2", "t3"]
 
 
@@ -112,15 +124,13 @@ async def test_a_dead_process_loses_its_lease_and_the_batch_stays_as_it_was(boxe
     dead, alive = boxes[0], boxes[1]
     await dead.submit(letter(1), OPEN)
     await dead.submit(letter(2), OPEN)
-    queue = await leased(dead, seconds=0)
-    both = await dead.next(queue, len)
+    stale, both = await leased(dead, 0, every)
     assert isinstance(both, Batch) and len(both.letters) == 2
     await alive.submit(letter(3), OPEN)
     await asyncio.sleep(0.01)
-    queue = await leased(alive)
-    again = await taken(alive, queue)
+    queue, again = await leased(alive)
     assert [each.event["text"] for each in again.letters] == ["t1", "t2"] and again.last.attempts == 1
-    for late in (dead.answer(queue, both, ["晚了"], greeted=False), dead.next(queue, one)):
+    for late in (dead.answer(stale, both, ["晚了"], greeted=False), dead.next(stale, one)):
         with pytest.raises(LeaseLost):
             await late
     await alive.answer(queue, again, [], greeted=False)
@@ -130,41 +140,119 @@ async def test_a_dead_process_loses_its_lease_and_the_batch_stays_as_it_was(boxe
 async def test_only_what_was_not_sent_is_sent_again(boxes: list[Mailbox]) -> None:
     dead, alive = boxes[0], boxes[1]
     await dead.submit(letter(1), OPEN)
-    queue = await leased(dead, seconds=0)
-    chunks = await dead.answer(queue, await taken(dead, queue), ["一", "二", "三"], greeted=False)
-    await dead.sent(queue, chunks[0], "p", chunks[1])
+    stale, batch = await leased(dead, seconds=0)
+    chunks = await dead.answer(stale, batch, ["一", "二", "三"], greeted=False)
+    await dead.sent(stale, Sent(chunks[0], "p"), chunks[1])
     await asyncio.sleep(0.01)
-    work = await alive.next(await leased(alive), one)
+    queue, work = await leased(alive, seconds=0)
     assert isinstance(work, list)
     assert [(each.text, each.begun, each.event) for each in work] == [
         ("二", True, {"text": "t1"}),
         ("三", False, {"text": "t1"}),
     ]
     await alive.not_sent(work[0])
-    again = await alive.next(queue, one)
+    await asyncio.sleep(0.01)
+    queue, again = await leased(alive, seconds=0)
     assert isinstance(again, list) and not again[0].begun
-    assert await alive.drop(again[0]) == 2
+    await alive.not_sent(again[0])
+    await alive.again(queue, again[0])
+    await asyncio.sleep(0.01)
+    queue, again = await leased(alive)
+    assert again[0].begun
+    assert await alive.drop(queue, again[0]) == 2
     assert await alive.next(queue, one) is None
+
+
+async def test_whoever_lost_the_lease_writes_no_more_but_that_a_chunk_has_arrived(
+    boxes: list[Mailbox],
+) -> None:
+    dead, alive = boxes[0], boxes[1]
+    await dead.submit(letter(1), OPEN)
+    stale, batch = await leased(dead, seconds=0)
+    first, second = await dead.answer(stale, batch, ["一", "二"], greeted=False)
+    await asyncio.sleep(0.01)
+    queue, chunks = await leased(alive)
+    for late in (
+        dead.sent(stale, Sent(first, "p1"), second),
+        dead.again(stale, second),
+        dead.drop(stale, second),
+        dead.next(stale, one, Sent(first, "p1")),
+    ):
+        with pytest.raises(LeaseLost):
+            await late
+    assert await dead.renew([stale], 60) == {}
+    assert await alive.pending() == (0, 1) and [each.text for each in chunks] == ["一", "二"]
+    assert await alive.answered(queue, "p1") == "m1"
+
+
+async def test_a_lease_that_ran_out_is_not_claimed_by_the_one_that_is_busy_with_it(
+    boxes: list[Mailbox],
+) -> None:
+    await boxes[0].submit(letter(1), OPEN)
+    queue, _ = await leased(boxes[0], seconds=0)
+    await asyncio.sleep(0.01)
+    assert await boxes[0].claim(ACCOUNTS, 10, 60, one, busy=[queue.id]) == []
+    assert await boxes[0].renew([queue], 60) == {queue.id: None}
+    assert not await boxes[1].due(ACCOUNTS)
+
+
+async def test_many_letters_are_kept_at_once_and_in_order(boxes: list[Mailbox]) -> None:
+    chats = ["c", "d", "c", "e", "c"]
+    arrivals = [Arrival(letter(number, chat=chat), Gate(2)) for number, chat in enumerate(chats)]
+    receipts = await boxes[0].submit_all([*arrivals, arrivals[1]])
+    assert receipts == ["new", "new", "new", "new", "busy", "seen"]
+    assert await boxes[1].submit_all(arrivals) == ["seen"] * 5
+    found = {queue.chat: work for queue, work in await boxes[0].claim(ACCOUNTS, 10, 60, every)}
+    assert {chat: [each.event["text"] for each in work.letters] for chat, work in found.items()} == {  # type: ignore[union-attr]
+        **{"c": ["t0", "t2"], "d": ["t1"], "e": ["t3"]}
+    }
+
+
+async def test_what_a_dead_process_held_is_free_when_the_next_one_starts(
+    boxes: list[Mailbox], url: str
+) -> None:
+    await boxes[0].submit(letter(1), OPEN)
+    code = (
+        "import asyncio, os, signal, sys\n"
+        "from chatgpt2.store import Leases, Mailbox, SessionStore\n"
+        "async def main():\n"
+        "    async with await SessionStore.open(sys.argv[1]) as store:\n"
+        "        box = Mailbox(store)\n"
+        "        await Leases(store, box.owner).take('tele:bot', 600)\n"
+        "        assert await box.claim([('tele', 'bot')], 1, 600, lambda queue, waiting: 1)\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "asyncio.run(main())\n"
+    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-P", "-c", code, url)
+    assert await process.wait() == -signal.SIGKILL
+    async with await SessionStore.open(url) as store:
+        mine = Leases(store, boxes[1].owner)
+        assert not await mine.take("tele:bot", 60) and not await boxes[1].due(ACCOUNTS)
+        await free_leases_of_the_dead(store)
+        assert await mine.take("tele:bot", 60) and (await leased(boxes[1]))[1].last.attempts == 1
+        await free_leases_of_the_dead(store)  # the living keep theirs
+        assert await boxes[2].claim(ACCOUNTS, 10, 60, one) == []
 
 
 async def test_a_lease_is_kept_by_renewing_it_and_lost_by_giving_it_back(boxes: list[Mailbox]) -> None:
     await boxes[0].submit(letter(1), OPEN)
-    queue = await leased(boxes[0], seconds=0)
-    assert await boxes[0].renew([queue.id], 60) == {queue.id: None}
-    assert await boxes[1].claim(ACCOUNTS, 10, 60) == []
+    queue, _ = await leased(boxes[0], seconds=0)
+    assert await boxes[0].renew([queue], 60) == {queue.id: None}
+    assert await boxes[1].claim(ACCOUNTS, 10, 60, one) == []
     await boxes[0].release()
-    assert (await leased(boxes[1])).id == queue.id
-    assert await boxes[0].renew([queue.id], 60) == {}
+    assert (await leased(boxes[1]))[0].id == queue.id
+    assert await boxes[0].renew([queue], 60) == {}
+    await boxes[0].release(queue)
+    assert await boxes[0].claim(ACCOUNTS, 10, 60, one) == []
 
 
 async def test_a_stop_does_away_with_what_came_before_it(boxes: list[Mailbox]) -> None:
     box = boxes[0]
     await box.submit(letter(1), OPEN)
-    queue = await leased(box)
-    batch = await taken(box, queue)
+    queue, batch = await leased(box)
     await box.submit(letter(2), OPEN)
     assert await box.submit(letter(3), OPEN, stop=True) == "new"
-    stop = (await box.renew([queue.id], 60))[queue.id]
+    stop = (await box.renew([queue], 60))[queue.id]
     assert stop is not None and stop > batch.last.id
     assert (await taken(box, queue)).last.event == {"text": "t3"}
     await box.submit(letter(4), OPEN, stop=True, answer=False)
@@ -173,8 +261,8 @@ async def test_a_stop_does_away_with_what_came_before_it(boxes: list[Mailbox]) -
 
 async def test_letters_may_wait_for_more_to_come(boxes: list[Mailbox]) -> None:
     await boxes[0].submit(letter(1), OPEN)
-    queue = await leased(boxes[0])
-    assert await boxes[0].next(queue, lambda waiting: 1.5) == Pause(1.5)
+    queue, work = await leased(boxes[0], choose=lambda queue, waiting: 1.5)
+    assert work == Pause(1.5)
     assert len((await taken(boxes[0], queue)).letters) == 1
 
 
@@ -194,10 +282,10 @@ async def test_old_letters_are_deleted_and_unsent_ones_kept(boxes: list[Mailbox]
     box = boxes[0]
     for number in (1, 2, 3):
         await box.submit(letter(number), OPEN)
-    queue = await leased(box)
-    [gone] = await box.answer(queue, await taken(box, queue), ["一"], greeted=False)
-    await box.sent(queue, gone, "", None)
-    await box.answer(queue, await taken(box, queue), ["二"], greeted=False)
+    queue, batch = await leased(box)
+    [gone] = await box.answer(queue, batch, ["一"], greeted=False)
+    batch = await box.next(queue, one, Sent(gone, ""))
+    await box.answer(queue, batch, ["二"], greeted=False)
     assert await box.purge(datetime.now(UTC) + timedelta(days=1)) == 1
     assert await box.pending() == (1, 1)
 
@@ -234,8 +322,40 @@ async def test_who_is_erased_leaves_no_letters(boxes: list[Mailbox], url: str) -
     box = boxes[0]
     await box.submit(letter(1), OPEN)
     await box.submit(letter(2, chat="d", user="v"), OPEN)
-    queue = next(each for each in await box.claim(ACCOUNTS, 10, 60) if each.chat == "c")
-    await box.answer(queue, await taken(box, queue), ["答"], greeted=False)
+    claims = await box.claim(ACCOUNTS, 10, 60, one)
+    [(queue, batch)] = [(queue, work) for queue, work in claims if queue.chat == "c"]
+    assert isinstance(batch, Batch)
+    await box.answer(queue, batch, ["答"], greeted=False)
     async with await SessionStore.open(url) as store:
         assert (await erase(store, Person("tele", "u"))).others == 1
     assert await box.pending() == (1, 0)
+
+
+async def test_pruning_takes_what_is_answered_and_leaves_what_is_not(boxes: list[Mailbox], url: str) -> None:
+    box = boxes[0]
+    for number, chat in ((1, "c"), (2, "d")):
+        await box.submit(letter(number, chat=chat), OPEN)
+    (done, batch), (waiting, _) = await box.claim(ACCOUNTS, 10, 60, one)
+    assert isinstance(batch, Batch)
+    [chunk] = await box.answer(done, batch, ["答"], greeted=True)
+    assert await box.next(done, one, Sent(chunk, "p")) is None
+    async with await SessionStore.open(url) as store:
+        yesterday, tomorrow = (datetime.now(UTC) + timedelta(days=each) for each in (-1, 1))
+        assert await prune(store, yesterday) == Erased()
+        assert await box.submit(letter(1), OPEN) == "seen"
+        assert await prune(store, tomorrow) == Erased(others=1)
+        rows = await counts(store)
+    assert (rows["queues"], rows["inbox"], rows["outbox"]) == (1, 1, 0)
+    assert (await taken(box, waiting)).last.event == {"text": "t2"}
+
+
+async def test_a_closed_store_says_so_and_opens_nothing(url: str) -> None:
+    async with await SessionStore.open(url) as store:
+        box = Mailbox(store)
+        async with store.reading() as db:  # what is under way may end
+            closing = asyncio.create_task(store.close())
+            await asyncio.sleep(0)
+            await db.execute(select(1))
+        await closing
+    with pytest.raises(StoreError, match="has been closed"):
+        await box.submit(letter(1), OPEN)

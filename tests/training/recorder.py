@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chatgpt2.evaluation import HeldOut
+from chatgpt2.evaluation import Measured
 from chatgpt2.training.plan import Plan
 from chatgpt2.training.watch import Progress, Sample
 
@@ -14,7 +14,7 @@ class Recorder:
         self.notices: list[str] = []
         self.plan: Plan | None = None
         self.steps: list[Progress] = []
-        self.evaluations: list[tuple[int, HeldOut | None, list[Sample]]] = []
+        self.evaluations: list[tuple[int, Measured | None, list[Sample]]] = []
         self.ended = False
 
     def notice(self, text: str) -> None:
@@ -26,7 +26,7 @@ class Recorder:
     def progress(self, progress: Progress) -> None:
         self.steps.append(progress)
 
-    def evaluated(self, step: int, held_out: HeldOut | None, samples: list[Sample]) -> None:
+    def evaluated(self, step: int, held_out: Measured | None, samples: list[Sample]) -> None:
         self.evaluations.append((step, held_out, samples))
 
     def end(self) -> None:

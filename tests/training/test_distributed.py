@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from chatgpt2.cli import cli
 
 OPTIONS = (
     *("--size", "tiny", "--steps", "12", "--batch-tokens", "256", "--precision", "fp32", "--eval-every", "4"),
@@ -16,20 +19,14 @@ OPTIONS = (
 )
 
 
-def run(launcher: list[str], corpus: Path, vocabulary: Path, out: Path, home: Path) -> list[dict[str, float]]:
-    command = [
-        *launcher,
-        "train-dialog",
-        str(corpus),
-        "--vocabulary",
-        str(vocabulary),
-        "--out",
-        str(out),
-        *OPTIONS,
-    ]
+def run(launcher: list[str], arguments: list[str], home: Path) -> None:
     environment = {**os.environ, "CHATGPT2_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    command = [*launcher, "train-dialog", *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
+
+
+def curve(out: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
@@ -37,11 +34,15 @@ def run(launcher: list[str], corpus: Path, vocabulary: Path, out: Path, home: Pa
 def test_two_processes_and_one_have_the_same_loss_curve(
     corpus: Path, vocabulary: Path, tmp_path: Path
 ) -> None:
-    python = [sys.executable, "-m"]
-    one = run([*python, "chatgpt2"], corpus, vocabulary, tmp_path / "one", tmp_path)
-    torchrun = [*python, "torch.distributed.run", "--nproc-per-node=2", "--local-addr=127.0.0.1"]
+    def arguments(name: str) -> list[str]:
+        return [str(corpus), "--vocabulary", str(vocabulary), "--out", str(tmp_path / name), *OPTIONS]
+
+    alone = CliRunner().invoke(cli, ["train-dialog", *arguments("one")])
+    assert alone.exit_code == 0, alone
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--local-addr=127.0.0.1"]
     torchrun += ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "-m", "chatgpt2"]
-    two = run(torchrun, corpus, vocabulary, tmp_path / "two", tmp_path)
+    run(torchrun, arguments("two"), tmp_path)
+    one, two = curve(tmp_path / "one"), curve(tmp_path / "two")
     assert [r["step"] for r in one] == [r["step"] for r in two]
     for a, b in zip(one, two, strict=True):
         for key in ("loss", "eval_loss"):

@@ -23,16 +23,18 @@ OPTIONS = (
 )
 
 
-def start(corpus: Path, vocabulary: Path, out: Path, home: Path, *more: str) -> subprocess.Popen[str]:
+def train(*arguments: str) -> str:
+    """In this process: another one takes seconds to begin."""
+    done = CliRunner().invoke(cli, ["train-dialog", *arguments])
+    assert done.exit_code == 0, done
+    return done.output
+
+
+def start(corpus: Path, vocabulary: Path, out: Path, home: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "chatgpt2", "train-dialog", str(corpus), "--out", str(out)]
-    command += [*OPTIONS, "--vocabulary", str(vocabulary), *more]
-    return _popen(command, home)
-
-
-def _popen(command: list[str], home: Path) -> subprocess.Popen[str]:
     environment = {**os.environ, "CHATGPT2_HOME": str(home), "COLUMNS": "200"}
     return subprocess.Popen(
-        command,
+        [*command, *OPTIONS, "--vocabulary", str(vocabulary)],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -52,21 +54,9 @@ def wait_for_step(process: subprocess.Popen[str], out: Path, step: int) -> None:
     pytest.fail(f"step {step} never came")
 
 
-def finish(process: subprocess.Popen[str], status: int = 0) -> str:
-    output, _ = process.communicate(timeout=240)
-    assert process.returncode == status, output
-    return output
-
-
 def losses(out: Path) -> list[tuple[int, float]]:
     records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return [(r["step"], r["loss"]) for r in records if "loss" in r]
-
-
-def resume(out: Path, home: Path) -> str:
-    return finish(
-        _popen([sys.executable, "-m", "chatgpt2", "train-dialog", "--resume", "--out", str(out)], home)
-    )
 
 
 def assert_same(out: Path, whole: Path) -> None:
@@ -79,7 +69,7 @@ def assert_same(out: Path, whole: Path) -> None:
 @pytest.fixture(scope="module")
 def whole(corpus: Path, vocabulary: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
-    finish(start(corpus, vocabulary, folder / "out", folder))
+    train(str(corpus), "--out", str(folder / "out"), *OPTIONS, "--vocabulary", str(vocabulary))
     return folder / "out"
 
 
@@ -91,7 +81,7 @@ def test_killed_and_resumed(corpus: Path, vocabulary: Path, tmp_path: Path, whol
     process.kill()
     process.communicate()
     assert not (out / "model.safetensors").exists()
-    assert "going on after step" in resume(out, tmp_path)
+    assert "going on after step" in train("--resume", "--out", str(out))
     assert_same(out, whole)
 
 
@@ -101,11 +91,12 @@ def test_interrupted_and_resumed(corpus: Path, vocabulary: Path, tmp_path: Path,
     process = start(corpus, vocabulary, out, tmp_path)
     wait_for_step(process, out, 7)
     process.send_signal(signal.SIGINT)
-    output = finish(process, status=130)
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 130, output
     assert f"chatgpt2 train-dialog --resume --out {out}" in output
     assert "Traceback" not in output
     assert (out / "model.safetensors").exists()  # what it has learned so far can be talked to
-    resume(out, tmp_path)
+    train("--resume", "--out", str(out))
     assert_same(out, whole)
 
 

@@ -16,13 +16,13 @@ from click.testing import CliRunner
 from recorder import Recorder
 from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
+from chatgpt2.anycodec import require_dialogue
 from chatgpt2.batches import Deal
 from chatgpt2.card import Card
 from chatgpt2.checkpoint import load_any, load_checkpoint, load_text
 from chatgpt2.cli import cli
 from chatgpt2.engine.base import EngineOptions
 from chatgpt2.errors import CheckpointError, ConfigError, CorpusError
-from chatgpt2.loading import require_dialogue
 from chatgpt2.material import Windows
 from chatgpt2.textcodec import TextCodec
 from chatgpt2.training.learn import Result
@@ -170,7 +170,7 @@ def test_a_base_learns_new_special_tokens(train: Train, options: TextOptions, tm
     assert len(after.codec.vocabulary) == len(before.codec.vocabulary) + 2 == after.model.config.vocab_size
     assert after.model.config.bos_token_id == after.codec.bos_id == after.codec.vocabulary.index("<BOS>")
     assert after.model.lm_head.weight is after.model.transformer.wte.weight
-    with pytest.raises(ConfigError, match="--bos and --eos add tokens"):
+    with pytest.raises(ConfigError, match="lacks the tokens that stand around a text"):
         train(replace(tuned, bos="<B>", lora=2, out=tmp_path / "lora"))
     with pytest.raises(ConfigError, match="--tokenizer bpe: the base's is char"):
         train(replace(tuned, tokenizer="bpe", out=tmp_path / "other"))
