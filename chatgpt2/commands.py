@@ -7,20 +7,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 
+from chatgpt2.adapter import Command
 from chatgpt2.chat import SETTINGS, ChatService
 from chatgpt2.dialogue import Dialogue
 from chatgpt2.errors import ConfigError
 from chatgpt2.store import SessionKey, Verdict
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """A command that people may use: `/name`, or `/` and one of its Chinese names."""
-
-    name: str
-    aliases: tuple[str, ...]
-    argument: str
-    meaning: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +53,7 @@ _VERDICTS: dict[str, Verdict] = {
     **dict.fromkeys(("好", "赞", "👍", "up", "good"), "up"),
     **dict.fromkeys(("差", "踩", "👎", "down", "bad"), "down"),
 }
+NOTHING_TO_RETRY = "还没有可以重答的话。"
 _HELLO = "你好！直接跟我说话就行。输入 /帮助 看看还能做什么，输入 /重置 重新开始。"
 _OPTED_OUT = "好的，你说的话不会用于训练。（已经训练过的模型改不了；/加入训练 可以改回来）"
 _OPTED_IN = "谢谢，你说的话以后可以用于训练。（/退出训练 可以改回来）"

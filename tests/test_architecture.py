@@ -93,7 +93,7 @@ DOORS = {
     "rich": {"cli", "engine"},
     "prometheus_client": {"server"},
     "pydantic": {"server"},
-    "segno": {"cli"},
+    "segno": {"cli", "server"},
     "sqlalchemy": {"store", "migrations"},
     "starlette": {"server"},
     "telegram": {"bots"},

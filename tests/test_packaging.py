@@ -49,7 +49,7 @@ def test_every_module_and_data_file_is_in_the_wheel(names: set[str]) -> None:
 
 
 def test_what_users_need_is_in_the_wheel(names: set[str]) -> None:
-    assert {"chatgpt2/py.typed", "chatgpt2/data/vocab.txt", "chatgpt2/bots/terminal.py"} <= names
+    assert {"chatgpt2/py.typed", "chatgpt2/data/vocab.txt", "chatgpt2/bots/terminal/screen.py"} <= names
     assert {"chatgpt2/migrations/env.py", "chatgpt2/corpus/bundled/README.md"} <= names
     assert sum(name.startswith("chatgpt2/corpus/bundled/") and name.endswith(".txt") for name in names) >= 20
 

@@ -73,3 +73,12 @@ def test_the_settings_shown_exist() -> None:
 def test_the_make_targets_shown_exist() -> None:
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     assert set(re.findall(r"\bmake ([a-z]+)", ENGLISH + CHINESE)) <= targets
+
+
+@pytest.mark.parametrize("text", [ENGLISH, CHINESE])
+def test_the_routes_into_wechat_are_bots_that_exist(text: str) -> None:
+    named = set(re.findall(r"`(we(?:chat|com)[a-z-]*)`", text))
+    bots = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["entry-points"][
+        "chatgpt2.bots"
+    ]
+    assert named == {name for name in bots if name.startswith("we") and name != "webhook"}

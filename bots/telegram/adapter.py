@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from telegram import CallbackQuery, Update
+from telegram import BotCommand, CallbackQuery, Update
 from telegram.error import TelegramError
 
 from chatgpt2.adapter import (
@@ -36,6 +36,7 @@ from chatgpt2.bots.telegram.updates import WANTED, read_update
 _LONG_POLL = 25  # seconds that the server keeps a question open when there is nothing new
 _DAY = 24 * 3600.0  # seconds that the server keeps updates
 _LARGEST = 1 << 20  # bytes of an update
+_LONGEST_MEANING = 256  # characters of a menu entry's text
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ class Telegram(Adapter):
 
     async def run(self) -> None:
         """See Adapter."""
+        await self._show_menu()
         if self._settings.webhook_url is not None:
             await self._announce(self._settings.webhook_url)
             return
@@ -100,6 +102,18 @@ class Telegram(Adapter):
                 cursor, asked = new, self._services.clock()
             elif self._services.clock() - asked >= _DAY:  # see _cursor
                 cursor = None
+
+    async def _show_menu(self) -> None:
+        """Put the commands into the menu beside the message field, when they have changed. Nobody waits for it."""
+        menu = [[each.name, each.meaning[:_LONGEST_MEANING]] for each in self._services.commands]
+        if not menu or await self._services.state.get(self._telegram.key("menu")) == menu:
+            return
+        try:
+            await self._bot.set_my_commands([BotCommand(*entry) for entry in menu])
+        except TelegramError as error:
+            self._services.log.warning("the menu of commands is left as it was: %s", error)
+        else:
+            await self._services.state.set(self._telegram.key("menu"), menu)
 
     async def _announce(self, url: str) -> None:
         """Tell Telegram where to deliver: one update after the other, or they would overtake one another."""

@@ -23,7 +23,7 @@ from chatgpt2.adapter import Inbound, Inbox, Services
 
 DELIVERIES = 3
 LONGEST = 2047  # bytes of a text
-THINKING = "还在想，过几秒回复任意文字来取答案。"
+THINKING = "AI 还在想，过几秒回复任意文字来取答案。"
 MORE = "\n（未完，回复任意文字继续）"
 _LOOK = 0.5  # seconds between looks for what another process has written
 _OWED = 600.0  # seconds for which an answer that is not there yet is believed in

@@ -109,7 +109,8 @@ class WeChatPersonal(Adapter):
         """iLink with the present login, which another process may have made. Raises AdapterError without one."""
         login = await self.services.state.get("login")
         if login is None:
-            raise AdapterError("The bot is not logged in to WeChat: run `chatgpt2 bot login` for it.")
+            how = "run `chatgpt2 bot login` for it, or do it on the page /admin"
+            raise AdapterError(f"The bot is not logged in to WeChat: {how}.")
         self.account = login["bot"]
         return Ilink(self.services.http, login["base_url"], login["token"])
 

@@ -6,6 +6,7 @@ from chatgpt2.adapter.plugins import GROUP, Plugin, discover, find
 from chatgpt2.adapter.protocols import Adapter, Build, Console, Inbox, Reply, Services, State
 from chatgpt2.adapter.settings import read_settings
 from chatgpt2.adapter.values import (
+    Command,
     Handler,
     Health,
     Inbound,
@@ -26,6 +27,7 @@ __all__ = [
     "AdapterError",
     "Blocked",
     "Build",
+    "Command",
     "ConfigError",
     "Console",
     "Handler",

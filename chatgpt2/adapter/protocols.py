@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import httpx
 
-from chatgpt2.adapter.values import Health, Inbound, Limits, Route
+from chatgpt2.adapter.values import Command, Health, Inbound, Limits, Route
 
 
 class Inbox(Protocol):
@@ -66,16 +66,18 @@ class Console(Protocol):
 class Services:
     """What an adapter may use besides its platform's library.
 
-    http    a client with the proxy that is set; it lives as long as the adapter, which gives its own timeouts
-    state   durable values
-    clock   seconds since 1970; tests turn it
-    log     for what an operator should know; never hand it a token
+    http      a client with the proxy that is set; it lives as long as the adapter, which gives its own timeouts
+    state     durable values
+    clock     seconds since 1970; tests turn it
+    log       for what an operator should know; never hand it a token
+    commands  that the core does, for platforms with a menu of them
     """
 
     http: httpx.AsyncClient
     state: State
     clock: Callable[[], float]
     log: logging.Logger
+    commands: Sequence[Command] = ()
 
 
 class Reply(Protocol):

@@ -87,6 +87,16 @@ class Inbound:
 
 
 @dataclass(frozen=True, slots=True)
+class Command:
+    """A command that people may use: `/name`, or `/` and one of its Chinese names. `name` is of a–z."""
+
+    name: str
+    aliases: tuple[str, ...]
+    argument: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """How an adapter is. `last_contact`: when the platform last answered or called (the services' clock);
     `silence`: seconds without contact after which something must be wrong, None: silence is no sign (webhooks)."""

@@ -33,8 +33,9 @@ def chat(
     A setting given here wins over the session's own (/set), which wins over the model's, which wins over
     the default.
     """
+    from chatgpt2.cli.bot_settings import bot_settings
     from chatgpt2.cli.talk import Talk, talk
 
     path, latest = chosen_model(model)
     url = database or default_database_url()
-    asyncio.run(talk(Talk(path, latest, session, url, engine, sampling), once))
+    asyncio.run(talk(Talk(path, latest, session, url, engine, sampling, bot_settings("terminal")), once))

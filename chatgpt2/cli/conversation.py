@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
+from chatgpt2.adapter import Command
 from chatgpt2.bots.terminal import Leave, Note
+from chatgpt2.bots.terminal.adapter import TerminalBot
 from chatgpt2.chat import ChatService
-from chatgpt2.commands import SHARED, Command, Order, obey, read_order
-from chatgpt2.errors import CheckpointError, ConfigError, EngineError, StoreError
+from chatgpt2.commands import SHARED, read_order
+from chatgpt2.errors import ChatGPT2Error, CheckpointError, ConfigError, EngineError, StoreError
 from chatgpt2.serving import Serving
 from chatgpt2.store import SessionKey, SessionStore
 
@@ -24,40 +26,67 @@ WORDS = {name: each.meaning for each in COMMANDS for name in (each.name, *each.a
 _LONGEST_NAME = 100
 
 
+class Failures:
+    """Takes what went wrong past the gateway, which would only apologise, to the person, who can mend it."""
+
+    def __init__(self) -> None:
+        self._latest: ChatGPT2Error | None = None
+
+    def note(self, error: ChatGPT2Error) -> str:
+        """What is answered: nothing."""
+        self._latest = error
+        return ""
+
+    def tell(self) -> None:
+        """Raise what has gone wrong since the last time."""
+        error, self._latest = self._latest, None
+        if error is not None:
+            raise error
+
+
 class Conversation:
-    """Which session the person is in. The service may still be on its way: loading a model takes seconds."""
+    """Which session the person is in, and the terminal's own commands; the rest goes through the gateway.
+
+    The service may still be on its way: loading a model takes seconds.
+    """
 
     def __init__(
         self,
         service: asyncio.Task[ChatService],
+        bot: TerminalBot,
         store: SessionStore,
         key: SessionKey,
         load: Callable[[str], Awaitable[Serving]],
+        failures: Failures,
     ) -> None:
-        self._service = service
-        self._load = load
-        self._store = store
-        self._key = key
+        self._service, self._bot, self._load, self._store, self._key = service, bot, load, store, key
+        self._failures = failures
 
     async def turns(self) -> int:
         """How many turns the session has."""
         return len(await self._store.load(self._key))
 
-    async def say(self, text: str) -> AsyncGenerator[str]:
-        """Answer `text`, whatever it looks like."""
-        service = await self._ready()
-        async with aclosing(service.stream(self._key, text)) as texts:
-            async for so_far in texts:
-                yield so_far
+    async def reply(self, text: str) -> str:
+        """The model's reply to `text`, whatever it looks like."""
+        return await (await self._ready()).reply(self._key, text)
 
     async def answer(self, line: str) -> AsyncGenerator[str]:
         """Answer a line or do what it orders."""
         order = read_order(line, COMMANDS)
-        if not self._service.done() and (order is None or order.name not in ("quit", "session")):
+        name = None if order is None else order.name
+        if name == "quit":
+            raise Leave
+        if not self._service.done() and name != "session":
             yield Note("（模型还在加载，请稍候……）")
-        async with aclosing(self.say(line) if order is None else self._obey(order)) as texts:
+        if order is not None and name in ("session", "model"):
+            act = self._switch if name == "session" else self._exchange
+            yield Note(await act(order.argument))
+            return
+        await self._ready()
+        async with aclosing(self._bot.say(line, self._key.chat)) as texts:
             async for so_far in texts:
                 yield so_far
+        self._failures.tell()
 
     async def answer_kindly(self, line: str) -> AsyncGenerator[str]:
         """As `answer`, but what goes wrong with one line is told, and the conversation goes on."""
@@ -67,29 +96,6 @@ class Conversation:
                     yield so_far
         except (CheckpointError, ConfigError, EngineError, StoreError) as error:
             yield Note(f"（这次没成：{error}）")
-
-    async def _obey(self, order: Order) -> AsyncGenerator[str]:
-        if order.name == "quit":
-            raise Leave
-        if order.name == "session":
-            yield Note(await self._switch(order.argument))
-        elif order.name == "model":
-            yield Note(await self._exchange(order.argument))
-        elif order.name == "retry":
-            async with aclosing(self._retry()) as texts:
-                async for so_far in texts:
-                    yield so_far
-        else:
-            yield Note(await obey(order, await self._ready(), self._key, COMMANDS))
-
-    async def _retry(self) -> AsyncGenerator[str]:
-        service = await self._ready()
-        if not (await service.history(self._key)).turns:
-            yield Note("还没有可以重答的话。")
-            return
-        async with aclosing(service.retry(self._key)) as texts:
-            async for so_far in texts:
-                yield so_far
 
     async def _switch(self, name: str) -> str:
         if not name:

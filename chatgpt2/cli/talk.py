@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from chatgpt2.bots.terminal import Terminal, answer_lines, last, no_echo
+from chatgpt2.bots.terminal import Terminal, answer_lines, no_echo
 from chatgpt2.cli.home import data_folder
 from chatgpt2.engine.base import EngineOptions
 from chatgpt2.errors import ConfigError
@@ -22,6 +22,7 @@ from chatgpt2.errors import ConfigError
 if TYPE_CHECKING:
     from chatgpt2.chat import ChatService
     from chatgpt2.cli.conversation import Conversation
+    from chatgpt2.gateway import Bot, Manners
     from chatgpt2.serving import Serving
     from chatgpt2.store import SessionStore
 
@@ -33,7 +34,7 @@ _NOTICES = {
 
 @dataclass(frozen=True, slots=True)
 class Talk:
-    """What the options say. `latest`: the model is the latest one, not one asked for."""
+    """What the options say. `latest`: the model is the latest one, not one asked for. `settings`: [bots.terminal]."""
 
     model: str
     latest: bool
@@ -41,6 +42,7 @@ class Talk:
     database: str
     engine: EngineOptions
     sampling: Mapping[str, Any]
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 async def talk(options: Talk, once: str | None) -> None:
@@ -59,7 +61,7 @@ async def _talk_plainly(options: Talk, once: str | None) -> None:
     async with _opened(options, partial(click.echo, err=True)) as (conversation, loading):
         await loading
         if once is not None:
-            click.echo(await last(conversation.say(once)))
+            click.echo(await conversation.reply(once))
         else:
             await answer_lines(conversation.answer, sys.stdin.buffer, sys.stdout)
 
@@ -67,7 +69,7 @@ async def _talk_plainly(options: Talk, once: str | None) -> None:
 async def _talk_at_terminal(options: Talk) -> None:
     terminal = Terminal(history=data_folder() / "chat_history")
     terminal.note(_which_model(options))
-    terminal.note("直接说话就好；/help 看命令，Ctrl-C 停下回答，Ctrl-D 离开。")
+    terminal.note("和你说话的是 AI，说的不一定对。/help 看命令，Ctrl-C 停下回答，Ctrl-D 离开。")
     with no_echo():
         await _converse(terminal, options)
 
@@ -103,28 +105,42 @@ async def _opened(
     options: Talk, say: Callable[[str], None]
 ) -> AsyncIterator[tuple[Conversation, asyncio.Task[ChatService]]]:
     """The conversation, and the loading of its model, which has begun."""
-    from chatgpt2.cli.conversation import Conversation, terminal_key
+    from chatgpt2.bots.terminal.adapter import TerminalBot
+    from chatgpt2.cli.conversation import COMMANDS, Conversation, Failures, terminal_key
+    from chatgpt2.gateway import Bot, Manners, split_settings
     from chatgpt2.store import SessionStore
 
-    key = terminal_key(options.session)
-    load = partial(_serving, options, say)
-    async with await SessionStore.open(options.database) as store:
-        loading = asyncio.create_task(_serve(options, store, load))
+    key, bot, failures = terminal_key(options.session), TerminalBot(), Failures()
+    rules, _ = split_settings({"notice": "", **options.settings})  # the welcome has said who answers
+    load, manners = partial(_serving, options, say), Manners(COMMANDS, failures.note)
+    async with await SessionStore.open(options.database) as store, AsyncExitStack() as stack:
+        bots = [Bot(bot.name, bot, rules)]
+        loading = asyncio.create_task(_serve(options, store, load, bots, manners, stack))
         try:
-            yield Conversation(loading, store, key, load), loading
+            yield Conversation(loading, bot, store, key, load, failures), loading
         finally:
             loading.cancel()
             await asyncio.gather(loading, return_exceptions=True)
-            if not loading.cancelled() and loading.exception() is None:
-                await loading.result().close()
 
 
 async def _serve(
-    options: Talk, store: SessionStore, load: Callable[[str], Awaitable[Serving]]
+    options: Talk,
+    store: SessionStore,
+    load: Callable[[str], Awaitable[Serving]],
+    bots: Sequence[Bot],
+    manners: Manners,
+    stack: AsyncExitStack,
 ) -> ChatService:
+    """The model behind a gateway, both of which `stack` ends."""
     from chatgpt2.chat import ChatService
+    from chatgpt2.gateway import Gateway
 
-    return ChatService(await load(options.model), store, overrides=options.sampling)
+    service = ChatService(await load(options.model), store, overrides=options.sampling)
+    stack.push_async_callback(service.close)
+    await stack.enter_async_context(Gateway(service, None, bots, manners=manners).running(grace=0))
+    for bot in bots:
+        await bot.ready.wait()
+    return service
 
 
 async def _serving(options: Talk, say: Callable[[str], None], source: str) -> Serving:

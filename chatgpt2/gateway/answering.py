@@ -10,11 +10,13 @@ from typing import Any, TypeVar
 
 from chatgpt2.adapter import Adapter, Inbound, Reply
 from chatgpt2.chat import ChatService
-from chatgpt2.commands import Order, obey, read_order
-from chatgpt2.errors import ChatGPT2Error, EngineBusy, ReplyStopped, StoreError
+from chatgpt2.commands import NOTHING_TO_RETRY, Order, obey, read_order
+from chatgpt2.errors import ChatGPT2Error, EngineBusy, ReplyStopped
 from chatgpt2.gateway.batching import inbound_of
 from chatgpt2.gateway.delivering import Delivery
+from chatgpt2.gateway.desk import Desk
 from chatgpt2.gateway.holding import Hold
+from chatgpt2.gateway.manners import FAILED, Manners
 from chatgpt2.gateway.receiving import key_of
 from chatgpt2.gateway.report import Tally
 from chatgpt2.gateway.rules import Rules
@@ -28,7 +30,6 @@ _ONCE = ("undo", "retry")  # commands that do something else when they are done 
 
 _STOPPED = "好的，不说了。"
 _UNREADABLE = "我现在只看得懂文字，用文字说给我听吧。"
-_FAILED = "（这句话我没能回答，换一句试试吧。）"
 _INTERRUPTED = "刚才被打断了，不知道做完没有；要是没有，请再说一次。"
 
 log = logging.getLogger(__name__)
@@ -41,17 +42,18 @@ class Answering:
     def __init__(
         self,
         service: ChatService,
-        mailbox: Mailbox,
+        mailbox: Mailbox | Desk,
         delivery: Delivery,
         tally: Tally,
         hold: Hold,
         adapter: Adapter,
         rules: Rules,
+        manners: Manners,
         choose: Choose,
     ) -> None:
         self._service, self._mailbox, self._delivery, self._tally = service, mailbox, delivery, tally
         self.hold, self._adapter, self._rules, self._choose = hold, adapter, rules, choose
-        self._queue = hold.queue
+        self._queue, self._manners = hold.queue, manners
         self._speaking: asyncio.Task[str] | None = None
         self._batch = 0
         self.ending = False
@@ -104,17 +106,20 @@ class Answering:
             return await self._go_on(None)
         reply = self._adapter.open_reply(inbound)
         try:
-            async with showing(reply, self._adapter.limits) as preview:
+            async with showing(reply, self._adapter.limits, self._greeting(batch)) as preview:
                 text, spoken = await self._text(batch, inbound, preview)
             chunks = [] if text is None else await self._post(batch, text, spoken)
             return await self._go_on(await self._deliver(chunks, reply, inbound))
         finally:
             await _close(reply)
 
+    def _greeting(self, batch: Batch) -> str:
+        """What a stranger reads first."""
+        return f"{self._rules.notice}\n" if self._rules.notice and not batch.greeted else ""
+
     async def _post(self, batch: Batch, text: str, spoken: bool) -> list[Chunk]:
         """The answer in the outbox, the letters being done."""
-        if self._rules.notice and not batch.greeted:
-            text = f"{self._rules.notice}\n{text}"
+        text = self._greeting(batch) + text
         feedback = f"fb-{batch.last.id}" if spoken and self._rules.feedback else None
         chunks = split(text, self._adapter.limits)
         posted = await self._mailbox.answer(self._queue, batch, chunks, feedback_id=feedback, greeted=True)
@@ -128,31 +133,33 @@ class Answering:
     async def _text(self, batch: Batch, inbound: Inbound, preview: Preview) -> tuple[str | None, bool]:
         """What is answered, and whether the model said it; None: the reply was stopped."""
         if batch.last.attempts >= _MOST_ATTEMPTS:
-            return _FAILED, False
+            return FAILED, False
         said = "\n".join(inbound_of(letter).text for letter in batch.letters).strip()
         if inbound.kind == "unsupported" or not said:
             return _UNREADABLE, False
         order = read_order(said)
-        if order is not None and order.name != "retry":
-            return await self._obey(order, inbound, batch.last.attempts), False
-        if order is not None and batch.last.attempts:
-            return _INTERRUPTED, False
         try:
+            answer = None if order is None else await self._obey(order, inbound, batch.last.attempts)
+            if answer is not None:
+                return answer, False
             return await self._speak(order, said, inbound, batch, preview), True
-        except StoreError:
-            raise
         except ReplyStopped:  # by another front end
             return _STOPPED, False
         except ChatGPT2Error as error:
-            log.warning("a letter could not be answered: %s", error)
-            return _FAILED, False
+            if (told := self._manners.failed(error)) is None:
+                raise
+            return told, False
 
-    async def _obey(self, order: Order, inbound: Inbound, attempts: int) -> str:
+    async def _obey(self, order: Order, inbound: Inbound, attempts: int) -> str | None:
+        """What a command is answered with; None: with what the model says anew."""
         if order.name == "stop":  # it has been done already: it did not wait for its turn
             return _STOPPED
         if attempts and order.name in _ONCE:
             return _INTERRUPTED
-        return await obey(order, self._service, key_of(inbound), user=inbound.user_id)
+        key = key_of(inbound)
+        if order.name == "retry":
+            return None if (await self._service.history(key)).turns else NOTHING_TO_RETRY
+        return await obey(order, self._service, key, self._manners.commands, inbound.user_id)
 
     async def _speak(
         self, order: Order | None, said: str, inbound: Inbound, batch: Batch, preview: Preview

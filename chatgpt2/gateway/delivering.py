@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from chatgpt2.adapter import Inbound, Reply
 from chatgpt2.errors import Blocked, Rejected, RetryLater, StoreError, WindowClosed
+from chatgpt2.gateway.desk import Desk
 from chatgpt2.gateway.holding import Hold
 from chatgpt2.gateway.report import Tally
 from chatgpt2.store import Chunk, Mailbox, Sent
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 class Delivery:
     """Sends the chunks of one process."""
 
-    def __init__(self, mailbox: Mailbox, tally: Tally, clock: Callable[[], float]) -> None:
+    def __init__(self, mailbox: Mailbox | Desk, tally: Tally, clock: Callable[[], float]) -> None:
         self._mailbox, self._tally, self._clock = mailbox, tally, clock
 
     async def deliver(

@@ -16,7 +16,10 @@ from chatgpt2.errors import ConfigError, LeaseLost, StoreError
 from chatgpt2.gateway.answering import Answering
 from chatgpt2.gateway.batching import batch_size
 from chatgpt2.gateway.delivering import Delivery
+from chatgpt2.gateway.desk import Desk
 from chatgpt2.gateway.holding import Hold
+from chatgpt2.gateway.logins import Login
+from chatgpt2.gateway.manners import Manners
 from chatgpt2.gateway.receiving import Receiver
 from chatgpt2.gateway.report import BotReport, Tally
 from chatgpt2.gateway.supervising import Bot
@@ -43,25 +46,35 @@ log = logging.getLogger(__name__)
 
 
 class Gateway:
-    """Answers what the bots receive. Run it as a context: `async with gateway.running(grace): …`."""
+    """Answers what the bots receive. Run it as a context: `async with gateway.running(grace): …`.
+
+    store  where letters and answers are kept; None: in this process only, see Desk
+    """
 
     def __init__(
         self,
         service: ChatService,
-        store: SessionStore,
+        store: SessionStore | None,
         bots: Sequence[Bot],
         *,
         clock: Callable[[], float] = time.time,
         lease: float = LEASE,
         at_once: int = _AT_ONCE,
+        manners: Manners = Manners(),  # noqa: B008 (it is frozen)
     ) -> None:
         if len({bot.name for bot in bots}) < len(bots):
             raise ConfigError("a bot is named twice: each of them runs once")
         self.bots = tuple(bots)
         self.tally = Tally()
-        self.mailbox = Mailbox(store)
+        self.mailbox: Mailbox | Desk
+        self._leases: Leases | Desk
+        if store is None:
+            self.mailbox = self._leases = Desk()
+        else:
+            self.mailbox = Mailbox(store)
+            self._leases = Leases(store, self.mailbox.owner)
         self._service, self._lease, self._at_once = service, lease, at_once
-        self._store, self._leases = store, Leases(store, self.mailbox.owner)
+        self._store, self._manners = store, manners
         self._delivery = Delivery(self.mailbox, self.tally, clock)
         self._receivers = {
             bot.name: Receiver(self.mailbox, bot.adapter, bot.rules, self.tally, self._kept) for bot in bots
@@ -69,13 +82,15 @@ class Gateway:
         self._working: dict[int, tuple[Answering, asyncio.Task[None]]] = {}
         self._work, self._full = asyncio.Event(), False
         self._ended = False
+        self.logins: dict[str, Login] = {}
 
     @asynccontextmanager
     async def running(self, grace: float) -> AsyncIterator[None]:
         """While this lasts bots receive and are answered. At the end answers that have begun get `grace` seconds;
         what is not done then is done by whoever has the database next."""
-        with suppress(StoreError):  # they expire anyway
-            await free_leases_of_the_dead(self._store)
+        if self._store is not None:
+            with suppress(StoreError):  # they expire anyway
+                await free_leases_of_the_dead(self._store)
         lives = [
             asyncio.create_task(bot.run(self._receivers[bot.name], self._leases, self._lease))
             for bot in self.bots
@@ -107,6 +122,8 @@ class Gateway:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_COURTESY):
                     await receiver.close()
+        for login in self.logins.values():
+            await login.end()
         await _end(lives)
         with suppress(StoreError):
             await self.mailbox.release()
@@ -127,6 +144,12 @@ class Gateway:
                     log.error("%s: an event could not be kept: %s", name, error)
                     return Response(503, b"try again later")
         return Response(405 if found else 404)
+
+    def log_in(self, name: str) -> Login:
+        """Log the bot of this name in, or go on with that."""
+        if name not in self.logins or not self.logins[name].report().running:
+            self.logins[name] = Login(next(bot for bot in self.bots if bot.name == name))
+        return self.logins[name]
 
     def report(self) -> list[BotReport]:
         """How each bot is."""
@@ -182,7 +205,7 @@ class Gateway:
 
     def _take_on(self, hold: Hold, work: Work, bot: Bot, choose: Choose) -> None:
         parts = (self._service, self.mailbox, self._delivery, self.tally)
-        answering = Answering(*parts, hold, bot.adapter, bot.rules, choose)
+        answering = Answering(*parts, hold, bot.adapter, bot.rules, self._manners, choose)
         task = asyncio.create_task(self._converse(hold.queue, answering, work))
         self._working[hold.queue.id] = (answering, task)
 

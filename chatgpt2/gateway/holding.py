@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from chatgpt2.errors import LeaseLost
+from chatgpt2.gateway.desk import Desk
 from chatgpt2.store import Mailbox, Queue
 
 
@@ -12,7 +13,7 @@ class Hold:
     """Until when nobody else can have taken the conversation over. `began`: by the monotonic clock, before the lease
     was asked for."""
 
-    def __init__(self, mailbox: Mailbox, queue: Queue, seconds: float, began: float) -> None:
+    def __init__(self, mailbox: Mailbox | Desk, queue: Queue, seconds: float, began: float) -> None:
         self.queue = queue
         self._mailbox, self._seconds, self._until = mailbox, seconds, began + seconds
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 
 from chatgpt2.adapter import Adapter, AdapterError, Inbound
 from chatgpt2.commands import read_order
+from chatgpt2.gateway.desk import Desk
 from chatgpt2.gateway.report import Tally
 from chatgpt2.gateway.rules import Rules
 from chatgpt2.store import Arrival, Letter, Mailbox, Receipt, SessionKey
@@ -34,7 +35,7 @@ class Receiver:
 
     def __init__(
         self,
-        mailbox: Mailbox,
+        mailbox: Mailbox | Desk,
         adapter: Adapter,
         rules: Rules,
         tally: Tally,

@@ -19,15 +19,15 @@ log = logging.getLogger(__name__)
 class Preview:
     """The latest text that is to be shown; those that come faster than the platform takes them are passed over."""
 
-    def __init__(self, reply: Reply, limits: Limits) -> None:
-        self._reply, self._limits = reply, limits
+    def __init__(self, reply: Reply, limits: Limits, before: str) -> None:
+        self._reply, self._limits, self._before = reply, limits, before
         self._text, self._shown = "", ""
         self._news = asyncio.Event()
 
     def show(self, text: str) -> None:
         """Show this, soon."""
         if self._limits.preview != "none":
-            self._text = fit(text, self._limits)
+            self._text = fit(self._before + text, self._limits)
             self._news.set()
 
     async def run(self) -> None:
@@ -60,9 +60,9 @@ class Preview:
 
 
 @asynccontextmanager
-async def showing(reply: Reply, limits: Limits) -> AsyncIterator[Preview]:
-    """While this lasts the person sees that an answer is coming."""
-    preview = Preview(reply, limits)
+async def showing(reply: Reply, limits: Limits, before: str = "") -> AsyncIterator[Preview]:
+    """While this lasts the person sees that an answer is coming; every preview begins with `before`."""
+    preview = Preview(reply, limits, before)
     tasks = [asyncio.create_task(_type(reply)), asyncio.create_task(preview.run())]
     try:
         yield preview

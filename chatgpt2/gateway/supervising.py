@@ -6,12 +6,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import httpx
 
 from chatgpt2.adapter import Adapter, Inbox, Services, find
+from chatgpt2.commands import SHARED
 from chatgpt2.errors import ConfigError, RetryLater
+from chatgpt2.gateway.desk import Desk
 from chatgpt2.gateway.report import BotReport, Stage
 from chatgpt2.gateway.rules import Rules, split_settings
 from chatgpt2.store import AdapterState, Leases, SessionStore
@@ -34,11 +37,12 @@ class Bot:
         self.ready = asyncio.Event()
         self.changed: Callable[[], None] = lambda: None
         self._clock = clock
+        self._again = asyncio.Event()
         self._stage: Stage = "starting"
         self._restarts = 0
         self._error: str | None = None
 
-    async def run(self, inbox: Inbox, leases: Leases, lease_seconds: float) -> None:
+    async def run(self, inbox: Inbox, leases: Leases | Desk, lease_seconds: float) -> None:
         """Keep the bot alive until cancelled; whatever happens to it stays with it."""
         pause = _FIRST_PAUSE
         try:
@@ -50,12 +54,27 @@ class Bot:
                     pause = _FIRST_PAUSE if self._clock() - began > _CALM else pause
                     wait = error.after if isinstance(error, RetryLater) else pause
                     self._fail(error, wait)
-                    await asyncio.sleep(wait)
+                    await self._rest(wait)
                     pause, self._restarts = min(2 * pause, _LONGEST_PAUSE), self._restarts + 1
         finally:
             await self._stop()
 
-    async def _live(self, inbox: Inbox, leases: Leases, lease_seconds: float) -> None:
+    @property
+    def logs_in(self) -> bool:
+        """Whether the adapter has a login of its own."""
+        return getattr(type(self.adapter), "login", None) is not Adapter.login
+
+    def start_again(self) -> None:
+        """Do not wait any longer after a failure: what was missing is there now."""
+        self._again.set()
+
+    async def _rest(self, seconds: float) -> None:
+        self._again.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._again.wait()
+
+    async def _live(self, inbox: Inbox, leases: Leases | Desk, lease_seconds: float) -> None:
         if not self.ready.is_set():
             self._stage = "starting"
             await self.adapter.start(inbox)
@@ -71,7 +90,7 @@ class Bot:
             self._stage = "standby"
             await asyncio.sleep(_STAND_BY)
 
-    async def _lead(self, leases: Leases, name: str, lease_seconds: float) -> None:
+    async def _lead(self, leases: Leases | Desk, name: str, lease_seconds: float) -> None:
         """Receive while the lease is kept; whoever loses it stops at once. Raises what `run` raises."""
         running = asyncio.create_task(self.adapter.run())
         self._stage = "polling"
@@ -138,7 +157,7 @@ def make_bot(
         rules, own = split_settings(given)
         client = httpx.AsyncClient(proxy=rules.proxy)
         log = logging.getLogger(f"chatgpt2.bots.{name}")
-        services = Services(client, AdapterState(store, name), clock, log)
+        services = Services(client, AdapterState(store, name), clock, log, SHARED)
         return Bot(name, plugin.build(own, services), rules, clock), client
     except ConfigError as error:
         raise ConfigError(f"[bots.{name}]: {error}") from error

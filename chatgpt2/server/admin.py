@@ -13,6 +13,8 @@ from pydantic import BaseModel
 
 from chatgpt2 import __version__
 from chatgpt2.card import Card
+from chatgpt2.gateway import Gateway
+from chatgpt2.server.bots import Bots, overview
 from chatgpt2.server.completions import name_of
 from chatgpt2.server.metrics import Metrics
 from chatgpt2.serving import Exchangeable, Serving
@@ -90,13 +92,14 @@ class Judgement(BaseModel):
 
 
 class Operations(BaseModel):
-    """The service as its operator sees it. `exchangeable`: POST /api/admin/model is there."""
+    """The service as its operator sees it. `bots`: None without any. `exchangeable`: by POST /api/admin/model."""
 
     chatgpt2: str
     model: Model
     load: Load
     sessions: Sessions
     feedback: list[Judgement]
+    bots: Bots | None
     exchangeable: bool
 
 
@@ -116,7 +119,7 @@ class Training(BaseModel):
     held_out: list[Point]
 
 
-def routes(models: Exchangeable, store: SessionStore, metrics: Metrics) -> APIRouter:
+def routes(models: Exchangeable, store: SessionStore, metrics: Metrics, gateway: Gateway | None) -> APIRouter:
     """The endpoints under /api that tell of the service itself."""
     router = APIRouter(prefix="/api", tags=["operations"])
     began = time.monotonic()
@@ -135,6 +138,7 @@ def routes(models: Exchangeable, store: SessionStore, metrics: Metrics) -> APIRo
             load=_load(metrics, time.monotonic() - began),
             sessions=await _sessions(store),
             feedback=[_judgement(each) for each in await Feedback(store).recent(_MOST_OPINIONS)],
+            bots=overview(gateway),
             exchangeable="/api/admin/model" in request.app.openapi()["paths"],
         )
 

@@ -14,7 +14,7 @@ from chatgpt2 import __version__
 from chatgpt2.chat import ChatService
 from chatgpt2.errors import StoreError
 from chatgpt2.gateway import Gateway
-from chatgpt2.server import admin, bots, completions, exchanging, faults, page, sessions
+from chatgpt2.server import admin, bots, completions, exchanging, faults, logins, page, sessions
 from chatgpt2.server.door import Door, bearer
 from chatgpt2.server.entrance import Entrance, Guard, Hosts
 from chatgpt2.server.exchanging import Exchange
@@ -22,7 +22,7 @@ from chatgpt2.server.limits import Limited, Limits
 from chatgpt2.server.metrics import Counting, Measured, Metrics
 from chatgpt2.server.ongoing import Ongoing, Timed
 from chatgpt2.server.rates import Addresses
-from chatgpt2.store import ApiKeys, SessionStore
+from chatgpt2.store import ApiKeys, Audit, SessionStore
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
@@ -54,7 +54,7 @@ def create_app(
     _add_middleware(app, _guards(hosts, keys, limits), limits, origins, metrics)
     faults.install(app)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
-    _add_routes(app, service, store, keys is None, exchange, metrics)
+    _add_routes(app, service, store, keys is None, exchange, metrics, gateway)
     app.include_router(metrics.routes(), dependencies=_named_key(keys is None))
     bots.mount(app, gateway, metrics)
     page.mount(app)
@@ -109,6 +109,7 @@ def _add_routes(
     without_keys: bool,
     exchange: Exchange | None,
     metrics: Metrics,
+    gateway: Gateway | None,
 ) -> None:
     parts: dict[str, Any] = {
         "dependencies": _named_key(without_keys),
@@ -116,9 +117,11 @@ def _add_routes(
     }
     app.include_router(completions.routes(service.models), **parts)
     app.include_router(sessions.routes(service, store), **parts)
-    app.include_router(admin.routes(service.models, store, metrics), **parts)
+    app.include_router(admin.routes(service.models, store, metrics, gateway), **parts)
     if exchange is not None:
         app.include_router(exchanging.routes(exchange, without_keys), **parts)
+    if gateway is not None:
+        app.include_router(logins.routes(gateway, Audit(store), without_keys), **parts)
 
 
 def _add_health(app: FastAPI, service: ChatService, store: SessionStore, gateway: Gateway | None) -> None:

@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import asdict, fields
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import Response
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
+from pydantic import BaseModel
 
 from chatgpt2.adapter import Request as Call
 from chatgpt2.gateway import Gateway
 from chatgpt2.server.metrics import Metrics
+
+
+class BotState(BaseModel):
+    """One bot, as BotReport has it. `logs_in`: a person has to log it in."""
+
+    name: str
+    platform: str
+    stage: str
+    healthy: bool
+    restarts: int
+    silent_for: float | None
+    last_error: str | None
+    logs_in: bool
+
+
+class Bots(BaseModel):
+    """The bots of this process, and what it has counted of all of them (Tally)."""
+
+    bots: list[BotState]
+    letters: dict[str, int]
+    conversations: int
+
 
 _LABELS = ("bot", "platform")
 
@@ -28,6 +51,29 @@ def mount(app: FastAPI, gateway: Gateway | None, metrics: Metrics) -> None:
 def stages(gateway: Gateway | None) -> dict[str, dict[str, str]]:
     """What each bot does, for /readyz: one that is out of order is no reason to take the service away."""
     return {} if gateway is None else {"bots": {bot.name: bot.stage for bot in gateway.report()}}
+
+
+def overview(gateway: Gateway | None) -> Bots | None:
+    """The bots, for the operations page."""
+    if gateway is None:
+        return None
+    return Bots(
+        bots=[
+            BotState(
+                name=report.name,
+                platform=report.platform,
+                stage=report.stage,
+                healthy=report.healthy,
+                restarts=report.restarts,
+                silent_for=report.silent_for,
+                last_error=report.last_error,
+                logs_in=bot.logs_in,
+            )
+            for bot, report in zip(gateway.bots, gateway.report(), strict=True)
+        ],
+        letters=asdict(gateway.tally),
+        conversations=gateway.busy,
+    )
 
 
 def _routes(gateway: Gateway) -> APIRouter:

@@ -114,11 +114,11 @@ def routes(exchange: Exchange, anybody_here: bool) -> APIRouter:
 
         Running replies end on the old one. What cannot be loaded changes nothing. Both are in memory for a while.
         """
-        if anybody_here and not _from_here(request):
+        if anybody_here and not from_here(request):
             raise Fault(403, "Without keys the model can be exchanged from this machine only.", "forbidden")
         source = exchange.path if wanted.model is None else exchange.beside(wanted.model)
         try:
-            serving = await exchange.to(source, _actor(request))
+            serving = await exchange.to(source, actor(request))
         except (CheckpointError, ConfigError, EngineError) as error:
             raise Fault(409, f"The present model stays: {error}", "model_refused", "model") from error
         name, fingerprint = (serving.name or "").rpartition("@")[::2]
@@ -127,12 +127,13 @@ def routes(exchange: Exchange, anybody_here: bool) -> APIRouter:
     return router
 
 
-def _actor(request: Request) -> str:
+def actor(request: Request) -> str:
+    """Who asks, for the audit."""
     key = getattr(request.state, "key", None)
     return f"key {key.label}" if isinstance(key, ApiKey) else "this machine"
 
 
-def _from_here(request: Request) -> bool:
+def from_here(request: Request) -> bool:
     """Whether the request comes from this machine, and not through a proxy on it."""
     forwarded = {"forwarded", "x-forwarded-for", "x-real-ip"} & set(request.headers)
     try:

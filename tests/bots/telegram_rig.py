@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 from fakes.telegram import FakeTelegram
 
-from chatgpt2.adapter import Inbound, Inbox, Reply, Services, State
+from chatgpt2.adapter import Command, Inbound, Inbox, Reply, Services, State
 from chatgpt2.bots.telegram import Telegram, build
 from chatgpt2.errors import StoreError
 
@@ -78,11 +78,11 @@ class Rig:
     box: Box = field(default_factory=Box)
     kept: Kept = field(default_factory=Kept)
     now: float = 1_790_000_000.0
+    commands: Sequence[Command] = ()
 
     def build(self, **settings: Any) -> Telegram:
-        services = Services(
-            self.client, self.kept, lambda: self.now, logging.getLogger("chatgpt2.bots.telegram")
-        )
+        log = logging.getLogger("chatgpt2.bots.telegram")
+        services = Services(self.client, self.kept, lambda: self.now, log, self.commands)
         bot = build({"token": self.fake.token, "base-url": self.fake.url, **settings}, services)
         assert isinstance(bot, Telegram)
         return bot

@@ -6,6 +6,7 @@ import pytest
 from telegram_rig import Rig, rigged
 
 from chatgpt2.adapter import Inbound
+from chatgpt2.commands import SHARED
 from chatgpt2.errors import StoreError
 
 XIAOMING, XIAOHONG, GROUP, FORUM = 7, 8, -1001, -1002
@@ -319,3 +320,27 @@ async def test_the_stop_button_of_a_draft_stops_the_conversations_reply() -> Non
             rig.fake.press_stop(XIAOMING)
             got = await rig.box.one()
         assert (got.kind, got.chat_id, got.thread_id, got.reply_to) == ("stop", "7", "", said.reply_to)
+
+
+async def test_the_menu_of_commands_is_set_once_and_when_it_has_changed() -> None:
+    def times() -> int:
+        return [method for method, _ in rig.fake.calls].count("setMyCommands")
+
+    async with rigged() as rig:
+        rig.commands = SHARED
+        for _ in range(2):
+            asked = len(rig.fake.calls)
+            async with rig.polling():
+                await rig.fake.until(lambda: "getUpdates" in dict(rig.fake.calls[asked:]))  # noqa: B023
+        assert times() == 1
+        menu = {each["command"]: each["description"] for each in rig.fake.menus["default", ""]}
+        assert menu["reset"] == "重新开始，前面的话只留在记录里" and len(menu) == len(SHARED)
+        rig.commands = SHARED[:3]
+        rig.fake.faults["setMyCommands"].append(5)
+        asked = len(rig.fake.calls)
+        async with rig.polling():  # flood control is no reason not to run
+            await rig.fake.until(lambda: "getUpdates" in dict(rig.fake.calls[asked:]))
+        assert (times(), len(rig.fake.menus["default", ""])) == (2, len(SHARED))
+        async with rig.polling():
+            await rig.fake.until(lambda: len(rig.fake.menus["default", ""]) == 3)
+        assert times() == 3

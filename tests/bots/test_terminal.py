@@ -20,7 +20,8 @@ from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.input.base import PipeInput
 from prompt_toolkit.output import DummyOutput
 
-from chatgpt2.bots.terminal import Leave, Note, Terminal, _Commands, answer_lines, count_rows
+from chatgpt2.bots.terminal import Leave, Note, Terminal, answer_lines
+from chatgpt2.bots.terminal.screen import _Commands, count_rows
 
 
 class Screen(DummyOutput):

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -276,6 +277,31 @@ async def test_a_failed_reply_is_told_and_the_conversation_goes_on(
         assert await said(conversation, "一") == ["（这次没成：out of memory）"]
         del engine.generate
         assert (await said(conversation, "一"))[-1] == "答1"
+
+
+async def test_who_stops_listening_stops_the_reply_and_nothing_of_it_is_kept(
+    home: Path, loaded: list[tuple[talk.Talk, Scripted]]
+) -> None:
+    async with talk._opened(options(home), print) as (conversation, loading):
+        await loading
+        engine = loaded[0][1]
+        engine.pause = asyncio.Event()
+        answer = conversation.answer_kindly("讲个长故事")
+        assert await anext(answer) == "答"
+        await answer.aclose()
+        assert (await said(conversation, "/history"))[-1] == "还没有说过话。"
+        assert engine.running == 0
+        engine.pause = None
+        assert (await said(conversation, "你好"))[-1] == "答2"
+
+
+@pytest.mark.usefixtures("loaded")
+async def test_the_rules_of_bots_hold_in_the_terminal_too(home: Path) -> None:
+    asked = replace(options(home), settings={"notice": "我是机器人。", "per-day": 1})
+    async with talk._opened(asked, print) as (conversation, loading):
+        await loading
+        assert (await said(conversation, "一"))[-1] == "我是机器人。\n答1"
+        assert await said(conversation, "二") == ["今天的次数用完了，明天再聊吧。"]
 
 
 @pytest.fixture

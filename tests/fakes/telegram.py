@@ -20,10 +20,12 @@ from fakes.telegram_rules import (
     ACTIONS,
     DEFAULT,
     METHODS,
+    SCOPES,
     TYPES,
     Json,
     Refusal,
     check_buttons,
+    check_commands,
     check_text,
     read_fields,
 )
@@ -47,6 +49,7 @@ class FakeTelegram(Chats):
         self.held: dict[str, asyncio.Event] = {}  # methods that wait for something
         self.missing: set[str] = set()  # methods that an older server does not know
         self.webhook: Json = {}
+        self.menus: dict[tuple[str, str], list[Json]] = {}  # by scope and language
         # How an update gets to the webhook: url, headers and body; the status that came back.
         self.deliver: Callable[[str, Mapping[str, str], bytes], Awaitable[int]] | None = None
         self.url = ""
@@ -232,9 +235,18 @@ class FakeTelegram(Chats):
                 "pending_update_count": len(self.updates)}  # fmt: skip
 
     def _set_my_commands(self, fields: Json) -> bool:
-        if any(not re.fullmatch(r"[a-z0-9_]{1,32}", each["command"]) for each in fields["commands"]):
-            raise Refusal(400, "Bad Request: BOT_COMMAND_INVALID")
+        check_commands(fields["commands"])
+        scope = fields.get("scope", {"type": "default"})
+        if scope.get("type") not in SCOPES:
+            raise Refusal(400, "Bad Request: can't parse BotCommandScope: Unsupported type specified")
+        if not re.fullmatch(r"([a-z]{2})?", fields.get("language_code", "")):
+            raise Refusal(400, "Bad Request: invalid language code specified")
+        self.menus[scope["type"], fields.get("language_code", "")] = fields["commands"]
         return True
+
+    def _get_my_commands(self, fields: Json) -> list[Json]:
+        scope = fields.get("scope", {"type": "default"})
+        return self.menus.get((scope["type"], fields.get("language_code", "")), [])
 
     def _room(self, fields: Json) -> Room:
         """The chat that is written to, if it takes messages."""

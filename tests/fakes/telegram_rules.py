@@ -18,6 +18,8 @@ TYPES = {*DEFAULT, "edited_channel_post", "message_reaction", "message_reaction_
 ACTIONS = {"typing", "upload_photo", "record_video", "upload_video", "record_voice", "upload_voice", "find_location",
             "upload_document", "choose_sticker", "record_video_note", "upload_video_note"}  # fmt: skip
 
+SCOPES = {"default", "all_private_chats", "all_group_chats", "all_chat_administrators", "chat", "chat_administrators",
+           "chat_member"}  # fmt: skip
 _TEXT = {"text": str, "parse_mode": str, "entities": list, "link_preview_options": dict}
 _TO = {"chat_id": int, "message_thread_id": int}
 _SENT = {
@@ -35,6 +37,7 @@ METHODS: dict[str, tuple[dict[str, type], set[str]]] = {
     "deleteWebhook": ({"drop_pending_updates": bool}, set()),
     "getWebhookInfo": ({}, set()),
     "setMyCommands": ({"commands": list, "scope": dict, "language_code": str}, {"commands"}),
+    "getMyCommands": ({"scope": dict, "language_code": str}, set()),
     "sendMessage": ({**_TO, **_TEXT, **_SENT}, {"chat_id", "text"}),
     "sendMessageDraft": ({**_TO, "draft_id": int, "text": str, "parse_mode": str, "entities": list,
                           "can_stop": bool, "keep_on_stop": bool}, {"chat_id", "draft_id"}),
@@ -88,6 +91,19 @@ def check_buttons(markup: Json | None) -> None:
                 )
             if not 1 <= len(button.get("callback_data", "").encode()) <= 64:
                 raise Refusal(400, "Bad Request: BUTTON_DATA_INVALID")
+
+
+def check_commands(commands: list[Json]) -> None:
+    """The entries of a menu."""
+    if len(commands) > 100:
+        raise Refusal(400, "Bad Request: BOT_COMMANDS_TOO_MUCH")
+    for each in commands:
+        if not isinstance(each, dict) or not {"command", "description"} <= each.keys():
+            raise Refusal(400, "Bad Request: can't parse BotCommand")
+        if not re.fullmatch(r"[a-z0-9_]{1,32}", each["command"]):
+            raise Refusal(400, "Bad Request: BOT_COMMAND_INVALID")
+        if not 1 <= len(each["description"]) <= 256:
+            raise Refusal(400, "Bad Request: BOT_COMMAND_DESCRIPTION_INVALID")
 
 
 def find_entities(text: str) -> list[Json]:

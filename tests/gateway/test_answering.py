@@ -54,6 +54,15 @@ async def test_a_stranger_is_told_once_that_an_ai_answers(url: str) -> None:
     assert [text for _, text in adapter.sent] == [f"{NOTICE}\n好", "嗯"]
 
 
+async def test_what_grows_before_a_strangers_eyes_says_it_too(url: str) -> None:
+    adapter = Memory(Limits(1000, preview="pull"))
+    async with gateway_of(url, Scripted("好的"), adapter, rules=Rules()):
+        await adapter.inbox.submit(adapter.event(1))
+        await adapter.until(lambda: adapter.sent)
+    shown = [text for kind, text in adapter.seen if kind == "preview"]
+    assert shown and all(text.startswith(f"{NOTICE}\n好") for text in shown)
+
+
 async def test_a_long_answer_goes_out_in_pieces_that_the_platform_takes(url: str) -> None:
     adapter = Memory(Limits(16, sends_per_inbound=3))
     reply = "一二三四五六七八九十。" * 5

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from fakes.talking import Letters
 from chatgpt2.chat import ChatService
 from chatgpt2.engine.base import SamplingParams
 from chatgpt2.errors import CheckpointError
+from chatgpt2.gateway import Bot, Gateway
 from chatgpt2.server.app import LOOPBACK, create_app
 from chatgpt2.server.exchanging import Exchange, Load
 from chatgpt2.server.running import address, listen, running
@@ -28,17 +29,21 @@ async def served(
     proxies: Sequence[str] = (),
     http: Mapping[str, Any] | None = None,
     load: Load | None = None,
+    bots: Callable[[SessionStore], Sequence[Bot]] | None = None,
     **parts: Any,
 ) -> AsyncIterator[str]:
-    """The service with this engine; its address. `http` goes to the application, `load` exchanges the model."""
+    """The service with this engine; its address. `http` goes to the application, `load` exchanges the model,
+    `bots` makes the bots that run beside it."""
     serving = Serving(engine, Letters(), SamplingParams(seed=1), name="小智@1", **parts)
     async with await SessionStore.open(f"sqlite:///{folder}/talk.db") as store:
         service = ChatService(serving, store)
         with listen("127.0.0.1", 0) as bound:
             keys = ApiKeys(store) if ask_for_keys else None
             exchange = Exchange(service, load or _nothing_else, str(folder / "小智"), Audit(store))
-            app = create_app(service, store, LOOPBACK, keys, exchange=exchange, **(http or {}))
-            async with running(app, bound, 5, proxies):
+            gateway = Gateway(service, store, bots(store)) if bots else None
+            parts = {"exchange": exchange, "gateway": gateway, **(http or {})}
+            app = create_app(service, store, LOOPBACK, keys, **parts)
+            async with gateway.running(1) if gateway else nullcontext(), running(app, bound, 5, proxies):
                 yield address(bound)
 
 

@@ -130,6 +130,15 @@ async def chats_are_kept_apart(platform: Platform, folder: Path) -> None:
         assert platform.seen("1") == ["第1句"], "an answer went to the wrong chat"
 
 
+async def a_stranger_reads_first_that_an_ai_answers(platform: Platform, folder: Path) -> None:
+    """Before anything else, and once."""
+    async with process(platform, folder, notice="我是 AI。") as bot:
+        await bot.say("你好", 1)
+        await bot.sees("我是 AI。\n第1句")
+        await bot.say("在吗", 2)
+        await bot.sees("我是 AI。\n第1句", "第2句")
+
+
 CHECKS: tuple[Callable[[Platform, Path], Awaitable[None]], ...] = (
     a_message_delivered_again_is_answered_once,
     messages_out_of_order_are_each_answered_once,
@@ -141,4 +150,5 @@ CHECKS: tuple[Callable[[Platform, Path], Awaitable[None]], ...] = (
     a_reply_is_stopped_while_it_is_shown,
     it_ends_within_the_grace_period,
     chats_are_kept_apart,
+    a_stranger_reads_first_that_an_ai_answers,
 )

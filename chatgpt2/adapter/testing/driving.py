@@ -122,7 +122,9 @@ class Process:
 
 
 @asynccontextmanager
-async def process(platform: Platform, folder: Path, *, grace: float = _GRACE) -> AsyncIterator[Process]:
+async def process(
+    platform: Platform, folder: Path, *, grace: float = _GRACE, notice: str = ""
+) -> AsyncIterator[Process]:
     """Run the platform's adapter on the database in `folder`; with `grace` 0 the end is that of a killed process,
     as far as answers are concerned."""
     url = f"sqlite:///{(folder / 'contract.db').as_posix()}"
@@ -131,7 +133,7 @@ async def process(platform: Platform, folder: Path, *, grace: float = _GRACE) ->
         adapter = platform.build(Services(http, state, time.time, log))
         speaker = Speaker()
         service = ChatService(Serving(speaker, _Points(), SamplingParams()), store)
-        bot = Bot(_NAME, adapter, Rules(notice=""))
+        bot = Bot(_NAME, adapter, Rules(notice=notice))
         gateway = Gateway(service, store, [bot])
         async with gateway.running(grace):
             running = Process(gateway, platform, speaker, adapter.limits)

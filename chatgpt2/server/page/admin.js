@@ -1,4 +1,5 @@
 import { call, Refused } from "./api.js";
+import { drawBots } from "./bots.js";
 import { $, ago, ask, askForKey, dressing, icon, make, words } from "./look.js";
 import { plot } from "./plot.js";
 
@@ -101,6 +102,7 @@ function draw() {
   drawModel(shown.model, shown.chatgpt2);
   drawSessions(shown.sessions);
   drawFeedback(shown.feedback);
+  drawBots(shown.bots, { table, facts, number });
   $("reload").hidden = !shown.exchangeable;
 }
 

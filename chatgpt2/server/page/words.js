@@ -31,6 +31,10 @@ const CHINESE = {
   perplexity_per_character: "每字困惑度", distinct_2: "distinct-2", repetition: "重复率", noCurve: "这个模型的文件夹里没有训练曲线。",
   reload: "重新加载模型", reloading: "正在加载……", reloaded: "新的模型已经在回答了。", askReload: "重新加载模型？正在进行的回答不受影响。",
   stale: "连不上服务，下面是之前的数字。", last: "最后",
+  bots: "机器人", state: "状态", lastContact: "平台上次回应", restarts: "重启次数", lastError: "上次的错误", inConversation: "正在回答的会话",
+  secondsAgo: (n) => `${n} 秒前`, logIn: (name) => `登录 ${name}`, qr: "要扫描的二维码",
+  stages: { starting: "启动中", polling: "在接收", standby: "待命", serving: "在接收", failed: "出错了，稍后重试", stopped: "已停止" },
+  letters: { received: "收到", answered: "回答", sent: "发出", seen: "重复投递", refused: "拒绝", retried: "重发", repeated: "可能重复", dropped: "放弃" },
 };
 
 const ENGLISH = {
@@ -66,6 +70,10 @@ const ENGLISH = {
   perplexity_per_character: "Perplexity per character", distinct_2: "distinct-2", repetition: "Repetition", noCurve: "This model's folder has no training curve.",
   reload: "Reload the model", reloading: "Loading …", reloaded: "The new model answers now.", askReload: "Reload the model? Running replies are not disturbed.",
   stale: "The service cannot be reached; the figures are old.", last: "last",
+  bots: "Bots", state: "State", lastContact: "Platform last heard", restarts: "Restarts", lastError: "Last error", inConversation: "Conversations answered now",
+  secondsAgo: (n) => `${n} s ago`, logIn: (name) => `Log ${name} in`, qr: "The QR code to scan",
+  stages: { starting: "starting", polling: "receiving", standby: "standing by", serving: "receiving", failed: "failed, tried again soon", stopped: "stopped" },
+  letters: { received: "Received", answered: "Answered", sent: "Sent", seen: "Delivered again", refused: "Refused", retried: "Put off", repeated: "Maybe repeated", dropped: "Given up" },
 };
 
 export const WORDS = { "zh-CN": CHINESE, en: ENGLISH };
