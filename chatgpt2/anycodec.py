@@ -1,4 +1,4 @@
-"""What a model directory says of itself: its tokenizer, whether the two belong together, what it is for (no torch)."""
+"""What a model directory says of itself: its tokenizer, whether the two belong together, what it is for; no torch."""
 
 from __future__ import annotations
 
