@@ -15,7 +15,7 @@ from transformers.modeling_outputs import CausalLMOutputWithCrossAttentions
 
 from chatgpt2.anycodec import check_fit
 from chatgpt2.card import Card
-from chatgpt2.checkpoint import place
+from chatgpt2.checkpoint import AnyCheckpoint, is_adapter, load_any, place
 from chatgpt2.errors import CheckpointError
 from chatgpt2.hub import locate
 from chatgpt2.textcodec import TextCodec
@@ -120,6 +120,15 @@ class Judge:
     path: Path
     head: Head
     labels: tuple[str, ...]
+
+
+def open_any(name: str | Path) -> AnyCheckpoint | Judge:
+    """A model of whatever kind: one that judges with its head, else what `load_any` loads."""
+    directory = locate(name)
+    if is_adapter(directory):
+        return load_any(directory)
+    kinds = read_config(directory).architectures or ()
+    return load_judge(directory) if {CLASSIFIER, ValueModel.__name__} & set(kinds) else load_any(directory)
 
 
 def load_judge(name: str | Path, device: str = "cpu") -> Judge:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -16,6 +17,7 @@ from chatgpt2.assessment.texts import text_losses
 from chatgpt2.checkpoint import AnyCheckpoint, Checkpoint, load_any
 from chatgpt2.codec import Codec, Learn
 from chatgpt2.corpus import corpus_files, read_corpus
+from chatgpt2.corpus.texts import Shape, TextSource, text_files
 from chatgpt2.device import choose_device
 from chatgpt2.dialogue import Dialogue
 from chatgpt2.engine.base import EngineOptions, SamplingParams
@@ -23,7 +25,10 @@ from chatgpt2.errors import ConfigError, CorpusError
 from chatgpt2.evaluation import generate_replies
 from chatgpt2.loading import open_model
 from chatgpt2.serving import Serving
+from chatgpt2.textcodec import TextCodec
+from chatgpt2.tokenizer import with_specials
 from chatgpt2.tokens import TokenFile, tokenise
+from chatgpt2.training.textdata import Part, tokenise_part
 
 _SHOWN = 6  # prompts with their replies that the card shows
 
@@ -32,21 +37,24 @@ _SHOWN = 6  # prompts with their replies that the card shows
 class Options:
     """How to evaluate.
 
-    kind      dialogues, stream (running text) or auto: dialogues where the model's tokenizer knows them
+    kind      dialogues, stream (running text), lines or records (each text by itself, see corpus.texts), or auto:
+              what the model has learned
+    field     of lines and records, where the text is: a column's name, or a number from 1 on
     replies   prompts to answer, 0: none; only of dialogues
     learn     which turns count: all, or the bot's only
     seed      chooses the prompts, draws the replies and the resamples
     sampling  settings of SamplingParams over those of the model's card
     """
 
-    kind: Literal["auto", "dialogues", "stream"] = "auto"
+    kind: Literal["auto", "dialogues", "stream", "lines", "records"] = "auto"
     replies: int = 200
     learn: Learn = "all"
     seed: int = 0
     format: str | None = None
+    field: str | None = None
     skip_bad: bool = False
-    sampling: dict[str, Any] = field(default_factory=dict)
-    engine: EngineOptions = field(default_factory=EngineOptions)
+    sampling: dict[str, Any] = dataclasses.field(default_factory=dict)
+    engine: EngineOptions = dataclasses.field(default_factory=EngineOptions)
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -88,8 +96,16 @@ def evaluate(
             return evaluate(model, paths, options, cache=Path(folder), watcher=watcher)
     options, watcher = options or Options(), watcher or Nobody()
     found = load_any(model, _device(options.engine))
-    codec = found.codec
-    if options.kind == "stream" or (options.kind == "auto" and not isinstance(codec, Codec)):
+    codec, kind = found.codec, options.kind
+    if kind == "auto":
+        kind = _learned(found)
+    if options.field is not None and kind not in ("lines", "records"):
+        raise ConfigError(
+            f"--field chooses the text of a record: it needs --as lines or --as records, not {kind}"
+        )
+    if kind in ("lines", "records"):
+        return _of_texts(found, model, paths, replace(options, kind=kind), cache, watcher)
+    if kind == "stream":
         return _of_text(found, model, paths, options, watcher)
     if not isinstance(codec, Codec):
         raise ConfigError(f"{model} goes on with texts and knows no dialogues: take --as stream")
@@ -102,6 +118,39 @@ def evaluate(
         watcher.notice("nobody answers anybody in these dialogues: no replies to look at")
         return evaluation
     return _with_replies(evaluation, checkpoint, model, prompts, options, cache, watcher)
+
+
+def _learned(found: AnyCheckpoint) -> Literal["dialogues", "stream", "lines", "records"]:
+    if isinstance(found.codec, Codec):
+        return "dialogues"
+    learned: Any = found.card.learn if found.card.objective == "text" else "stream"
+    return learned if learned in ("lines", "records") else "stream"
+
+
+def _of_texts(
+    found: AnyCheckpoint,
+    model: str | Path,
+    paths: Sequence[str | Path],
+    options: Options,
+    cache: Path,
+    watcher: Watcher,
+) -> Evaluation:
+    """Each text by itself, between the tokens that begin and end one."""
+    shape: Shape = "records" if options.kind == "records" else "lines"
+    assert found.path is not None
+    loaded = TextCodec.load(found.path)
+    codec = TextCodec(with_specials(loaded.tokenizer), loaded.window, wrapped=True)
+    if len(codec.vocabulary) > found.model.config.vocab_size:
+        raise ConfigError(f"{model} has no tokens that begin and end a text: take --as stream")
+    source = TextSource(text_files(paths), shape, options.field)
+    tokens = tokenise_part(Part(source), codec, cache / "tokens")
+    if tokens is None:
+        raise CorpusError(", ".join(map(str, paths)), None, "no text in it; nothing can be evaluated")
+    measured = losses(
+        found.model, tokens, codec.pad_id, lambda done, total: watcher.step("loss", done, total)
+    )
+    data = _data(paths, "texts", measured, tokens.counts.unknown / max(1, tokens.counts.tokens))
+    return _evaluation(found, model, data, measured, {"as": shape, "seed": options.seed})
 
 
 def _of_dialogues(

@@ -26,11 +26,13 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--as",
     "kind",
-    type=click.Choice(["auto", "dialogues", "stream"]),
+    type=click.Choice(["auto", "dialogues", "stream", "lines", "records"]),
     default="auto",
     show_default=True,
-    help="What PATH holds: dialogues, or running text; auto: what the model has learned.",
+    help="What PATH holds: dialogues; running text; a text per line or record; a text per paragraph or record; auto: "
+    "what the model has learned.",
 )
+@click.option("--field", metavar="NAME_OR_NUMBER", help="Which column or field of a record is the text.")
 @click.option(
     "--replies",
     type=click.IntRange(min=0),
@@ -61,6 +63,7 @@ def evaluate(
     paths: tuple[Path, ...],
     compare: str | None,
     kind: Any,
+    field: str | None,
     replies: int,
     learn: Any,
     report: Path | None,
@@ -82,7 +85,7 @@ def evaluate(
     from chatgpt2.cli.progress import Meter
 
     seed = sampling.pop("seed", 0)
-    options = Options(kind, replies, learn, seed, format, skip_bad, sampling, engine)
+    options = Options(kind, replies, learn, seed, format, field, skip_bad, sampling, engine)
     with Meter() as meter:
         found = [
             measure(name, paths, options, cache=data_folder(), watcher=meter)

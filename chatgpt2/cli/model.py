@@ -13,6 +13,7 @@ from chatgpt2.errors import CheckpointError
 
 if TYPE_CHECKING:
     from chatgpt2.checkpoint import AnyCheckpoint
+    from chatgpt2.heads import Judge
     from chatgpt2.surgery import Description
 
 _FOLDER = click.Path(path_type=Path)
@@ -34,10 +35,10 @@ def model() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show(directory: str, tree: bool, as_json: bool) -> None:
     """Say what the model in DIR is made of, what it needs, how it was trained and how good it is."""
-    from chatgpt2.checkpoint import load_any
+    from chatgpt2.heads import open_any
     from chatgpt2.surgery import describe
 
-    found = load_any(directory)
+    found = open_any(directory)
     if tree:
         click.echo(str(found.model))
         return
@@ -163,15 +164,13 @@ def merge(directory: Path, out: Path, force: bool) -> None:
     click.echo(f"Next: chatgpt2 {use} {out}")
 
 
-def _facts(found: AnyCheckpoint) -> dict[str, Any]:
-    from chatgpt2.checkpoint import is_adapter
-
+def _facts(found: AnyCheckpoint | Judge) -> dict[str, Any]:
     assert found.path is not None
     config, card = found.model.config, asdict(found.card)
     files = [path.stat().st_size for path in found.path.iterdir() if path.is_file()]
     return {
         "path": str(found.path),
-        "kind": "LoRA adapter" if is_adapter(found.path) else "model",
+        "kind": _kind(found),
         "megabytes": round(sum(files) / 1e6, 1),
         "parameters": found.model.num_parameters(),
         "shape": f"{config.n_layer} layers × {config.n_embd}, {config.n_head} heads",
@@ -181,7 +180,17 @@ def _facts(found: AnyCheckpoint) -> dict[str, Any]:
     }
 
 
-def _tokenizer(found: AnyCheckpoint) -> str:
+def _kind(found: AnyCheckpoint | Judge) -> str:
+    from chatgpt2.checkpoint import is_adapter
+    from chatgpt2.heads import Judge
+
+    if isinstance(found, Judge):
+        return f"{found.head}: {', '.join(found.labels)}"
+    assert found.path is not None
+    return "LoRA adapter" if is_adapter(found.path) else "model"
+
+
+def _tokenizer(found: AnyCheckpoint | Judge) -> str:
     from chatgpt2.textcodec import TextCodec
 
     codec = found.codec

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from transformers import GPT2LMHeadModel
+from transformers import PreTrainedModel
 
 _STEP = 1024  # tokens of a training step
 _LENGTH = 64  # of a row of it
@@ -37,9 +38,15 @@ class Description:
     serve: dict[str, int]
 
 
-def describe(model: GPT2LMHeadModel) -> Description:
-    """The parts of a GPT-2, in the order in which an id passes them."""
-    body, tied = model.transformer, model.lm_head.weight is model.transformer.wte.weight
+_HEADS = {"lm_head": "head", "score": "head that judges", "value_head": "value head"}
+
+
+def describe(model: PreTrainedModel) -> Description:
+    """The parts of a GPT-2, with whatever heads it has, in the order in which an id passes them."""
+    body: Any = model.transformer
+    heads = {name: getattr(model, name) for name in _HEADS if hasattr(model, name)}
+    tied = "lm_head" in heads and heads["lm_head"].weight is body.wte.weight
+    shared = {"lm_head": "token embedding" if tied else ""}
     blocks = list(body.h)
     parts = (
         _part("token embedding", [body.wte]),
@@ -48,7 +55,7 @@ def describe(model: GPT2LMHeadModel) -> Description:
         _part("feed-forward", [block.mlp for block in blocks]),
         _part("norms of blocks", [norm for block in blocks for norm in (block.ln_1, block.ln_2)]),
         _part("last norm", [body.ln_f]),
-        _part("head", [model.lm_head], shared="token embedding" if tied else ""),
+        *(_part(_HEADS[name], [each], shared.get(name, "")) for name, each in heads.items()),
     )
     return Description(parts, tied, _to_train(model), _to_serve(model))
 
@@ -60,17 +67,17 @@ def _part(name: str, modules: list[object], shared: str = "") -> Part:
     return Part(name, len(modules), total, shapes, shared)
 
 
-def _to_train(model: GPT2LMHeadModel) -> int:
-    total = model.num_parameters()
+def _to_train(model: Any) -> int:
+    total: int = model.num_parameters()
     matrices = sum(p.numel() for p in model.transformer.h.parameters() if p.ndim == 2)
     state = matrices + 2 * (total - matrices)  # Muon keeps one number for each weight, AdamW two
     config = model.config
     # arXiv:2205.05198: in bf16 34 bytes for each of tokens × width in a block, and 5 for each score of attention.
     activations = _STEP * config.n_layer * (34 * config.n_embd + 5 * config.n_head * _LENGTH)
-    return _FLOAT * (2 * total + state) + activations
+    return int(_FLOAT * (2 * total + state) + activations)
 
 
-def _to_serve(model: GPT2LMHeadModel) -> dict[str, int]:
-    config, total = model.config, model.num_parameters()
-    cache = 2 * config.n_layer * config.n_positions * config.n_embd  # keys and values
+def _to_serve(model: Any) -> dict[str, int]:
+    config, total = model.config, int(model.num_parameters())
+    cache: int = 2 * config.n_layer * config.n_positions * config.n_embd  # keys and values
     return {"pytorch fp32": _FLOAT * (total + cache), "openvino int8": _INT8 * (total + cache)}

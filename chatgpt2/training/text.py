@@ -45,7 +45,7 @@ def text_task(options: TextOptions, cache: Path, observer: Observer) -> Task:
     parts = read_parts(options)
     start = begin(options, parts[0], options.bos, options.eos)
     codec = start.codec.shaped()
-    files = [tokenise_part(part, codec, options, cache) for part in parts]
+    files = [tokenise_part(part, codec, cache) for part in parts]
     learned, held, test = (_material(file, codec, options, n == 0) for n, file in enumerate(files))
     _require(options, learned, codec.window)
     _describe(options, files, codec, observer)

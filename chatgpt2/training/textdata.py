@@ -107,10 +107,10 @@ def bounds_of(texts: Iterable[str], split: tuple[float, ...] | None) -> list[tup
     return [(trained, 1 << 64), (tested if held else trained, trained), (0, tested if test else 0)]
 
 
-def tokenise_part(part: Part | None, codec: TextCodec, options: FileOptions, cache: Path) -> TokenFile | None:
+def tokenise_part(part: Part | None, codec: TextCodec, cache: Path) -> TokenFile | None:
     """The token file of a part, from `cache` if it holds it; None where nothing is in it."""
     if part is None or next(iter(part), None) is None:
         return None
-    wrap = options.shape != "stream"
+    wrap = part.source.shape != "stream"
     fingerprint = fingerprint_of(part.source.files, [codec.fingerprint, wrap, part.described])
     return tokenise_texts(lambda: part, codec, wrap=wrap, cache=cache, fingerprint=fingerprint)

@@ -141,12 +141,15 @@ class TextTrainer(Trainer):
         return torch.mul(total, self.args.world_size / max(1, labels))
 
     def _refuse(self, total: float, ids: Tensor | None) -> None:
-        text = "" if ids is None else " ".join(self.shown(ids[0, :24].tolist()).split())
+        batch = ""
+        if ids is not None:
+            text = " ".join(self.shown(ids[0, :24].tolist()).split())
+            batch = f", in the batch that begins with {text!r}"
         kept = Path(str(self.args.output_dir))
         saved = max((int(p.parent.name.rsplit("-", 1)[1]) for p in kept.glob(f"*/{COMPLETE}")), default=0)
         where = f"the weights of step {saved:,} are kept in {kept}" if saved else "no step was saved before"
         raise ConfigError(
-            f"the loss is {total} at step {self.state.global_step + 1:,}, in the batch that begins with {text!r}: "
+            f"the loss is {total} at step {self.state.global_step + 1:,}{batch}: "
             f"lower --lr or take --precision fp32, and look at that text; {where}"
         )
 

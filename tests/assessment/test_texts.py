@@ -101,3 +101,41 @@ def test_bad_input_is_one_clear_line(text_model: Path, tmp_path: Path) -> None:
     )
     with pytest.raises(CorpusError, match=r"broken\.txt, line 201: has a byte that is not utf-8"):
         evaluate(text_model, [tmp_path / "broken.txt"])
+
+
+def test_lines_and_records_are_measured_each_by_itself(text_model: Path, tmp_path: Path) -> None:
+    table = tmp_path / "texts.csv"
+    table.write_text(
+        "n,says\n" + "".join(f'{n},"{text}"\n' for n, text in enumerate(TEXTS)), encoding="utf-8"
+    )
+    plain = tmp_path / "texts.txt"
+    plain.write_text("\n\n".join(TEXTS), encoding="utf-8")
+    loaded = load_any(text_model)
+    end = loaded.codec.stop_ids[0]
+    total = labels = 0.0
+    for text in TEXTS:
+        row = torch.tensor([[end, *loaded.codec.encode_texts([text])[0].tolist(), end]])
+        with torch.inference_mode():
+            total += float(loaded.model(input_ids=row, labels=row).loss) * (row.shape[1] - 1)
+        labels += row.shape[1] - 1
+    for path, options in (
+        (table, Options("lines", field="says")),
+        (plain, Options("lines")),
+        (plain, Options("records")),
+    ):
+        found = evaluate(text_model, [path], options)
+        assert (found.data.items, found.data.kind, found.data.tokens) == (len(TEXTS), "texts", labels)
+        assert found.data.characters == sum(map(len, TEXTS))
+        assert found.held_out["loss"].value == pytest.approx(total / labels, rel=1e-4)
+    with pytest.raises(ConfigError, match="--field chooses the text of a record: it needs --as lines"):
+        evaluate(text_model, [table], Options("stream", field="says"))
+    with pytest.raises(CorpusError, match="has no field 9"):
+        evaluate(text_model, [table], Options("lines", field="9"))
+
+
+def test_a_model_of_dialogues_is_measured_on_texts_too(dialogue_model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "texts.txt"
+    path.write_text("".join(f"{talk[0]}\n" for talk in TALKS), encoding="utf-8")
+    found = evaluate(dialogue_model, [path], Options("lines"))
+    assert (found.data.items, found.data.kind) == (len(TALKS), "texts")
+    assert math.isfinite(found.held_out["loss"].value)

@@ -61,6 +61,28 @@ def test_gpt2_chitchat_with_ids_outside_its_vocabulary(
     assert {path.name for path in (tmp_path / "made").iterdir()} >= {"model.safetensors", "chatgpt2.json"}
 
 
+def test_cdial_gpt2_with_its_speakers(dialogue_model: Path, state: State, tmp_path: Path) -> None:
+    """As thu-coai/CDial-GPT2_LCCC-base lies there: transformers of 2019, two speakers behind the vocabulary."""
+    both = ["[speaker1]", "[speaker2]"]
+    rows = torch.zeros(2, state["lm_head.weight"].shape[1])
+    for name in ("transformer.wte.weight", "lm_head.weight"):
+        state[name] = torch.cat([state[name], rows])
+    for layer in range(2):
+        state[f"transformer.h.{layer}.attn.bias"] = torch.tril(torch.ones(1, 1, 64, 64))
+    source = save(
+        tmp_path / "cdial", dialogue_model, state, n_head=2, n_ctx=64, n_positions=64, n_special=0, num_labels=1,
+        output_past=True, torchscript=False, vocab_size=len(state["lm_head.weight"]),
+    )  # fmt: skip
+    entries = load_checkpoint(dialogue_model).codec.vocabulary
+    save_vocabulary([*entries, *both], source / "vocab.txt")
+    notes = convert(source, tmp_path / "made").notes
+    assert any("causal masks" in note for note in notes)
+    made = load_checkpoint(tmp_path / "made")
+    assert made.codec.vocabulary[-2:] == both
+    assert {len(entries), len(entries) + 1} <= set(made.banned_ids)  # a speaker is never said
+    assert torch.equal(logits_of(tmp_path / "made")[..., : len(entries)], logits_of(dialogue_model))
+
+
 @pytest.mark.parametrize("wrapping", ["plain", "module.", "state_dict", "no transformer."])
 def test_old_files_in_their_wrappings(
     dialogue_model: Path, state: State, tmp_path: Path, wrapping: str

@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 from recorder import Recorder
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from chatgpt2.card import Card
 from chatgpt2.checkpoint import load_any, load_text
 from chatgpt2.classifying import classify
+from chatgpt2.cli import cli
 from chatgpt2.errors import CheckpointError, ConfigError, CorpusError
 from chatgpt2.evaluation import Fitted, HeldOut, Judged
 from chatgpt2.heads import ValueModel, load_judge
@@ -177,6 +179,9 @@ def test_numbers_are_learned_and_told(train: Train, options: ClassifierOptions) 
     assert one.label is None and list(one.scores) == ["number"]
     theirs = pipeline("text-classification", model=str(result.out))("玄黄天宇宙")
     assert theirs[0]["score"] == pytest.approx(one.score, abs=1e-5)
+    shown = json.loads(CliRunner().invoke(cli, ["model", "show", str(result.out), "--json"]).output)
+    assert shown["kind"] == "regression: number"
+    assert {part["name"]: part["parameters"] for part in shown["parts"]}["head that judges"] == 64
     report = json.loads((result.out / "classifier.json").read_text(encoding="utf-8"))
     assert report["held_out"]["mae"] == result.held_out.mae
 
@@ -187,6 +192,8 @@ def test_a_value_model_gives_logits_and_values_at_once(
     chosen = replace(options, head="value", label="number", freeze_backbone=True)
     result, _ = train(chosen)
     assert isinstance(result.held_out, Fitted)
+    tree = CliRunner().invoke(cli, ["model", "show", str(result.out), "--tree"]).output
+    assert tree.startswith("ValueModel(") and "(value_head)" in tree
     model = ValueModel.from_pretrained(result.out).eval()
     codec = load_judge(result.out).codec
     rows = [codec.encode_whole([text]).ids.tolist() for text in ("玄天黄", "地宇宙洪荒日月")]
@@ -342,6 +349,19 @@ def test_a_base_whose_embedding_lacks_rows_is_refused(
     codec.save(other)
     with pytest.raises(CheckpointError, match="entries but the model only"):
         train(replace(options, base=str(other)))
+
+
+@pytest.mark.parametrize("freeze", [False, True])
+def test_an_endless_loss_stops_the_run_and_leaves_the_saved_step(
+    train: Train, options: ClassifierOptions, freeze: bool
+) -> None:
+    broken = replace(
+        options, optimizer="adamw", lr=1e30, save_every=1, eval_every=0, freeze_backbone=freeze, head="regression",
+        label="number",
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match=r"the loss is .* at step \d+.*are kept in"):
+        train(broken)
+    assert any((options.out / "checkpoints").glob("checkpoint-*/complete"))
 
 
 @pytest.mark.parametrize(

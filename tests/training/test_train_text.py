@@ -17,6 +17,7 @@ from recorder import Recorder
 from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
 from chatgpt2.anycodec import require_dialogue
+from chatgpt2.assessment import evaluate
 from chatgpt2.batches import Deal
 from chatgpt2.card import Card
 from chatgpt2.checkpoint import load_any, load_checkpoint, load_text
@@ -28,6 +29,7 @@ from chatgpt2.textcodec import TextCodec
 from chatgpt2.training.learn import Result
 from chatgpt2.training.options import TextOptions
 from chatgpt2.training.text import train_text
+from chatgpt2.training.trainer import TextTrainer
 from chatgpt2.writing import generate
 
 WORDS = "天地玄黄宇宙洪荒日月盈昃辰宿列张"
@@ -241,6 +243,51 @@ def test_an_endless_loss_names_its_batch_and_leaves_the_saved_step(
     assert any(word in str(caught.value) for word in WORDS)
     saved = options.out / "checkpoints"
     assert any(saved.glob("checkpoint-*/complete"))
+
+
+@pytest.mark.parametrize("shape", ["stream", "lines"])
+def test_a_resumed_run_ends_as_one_that_was_not_interrupted(
+    train: Train, options: TextOptions, monkeypatch: pytest.MonkeyPatch, shape: Any
+) -> None:
+    mine = replace(options, shape=shape, steps=12, save_every=4, eval_every=6, dropout=0.1, samples=0)
+    whole, _ = train(mine)
+    cut = replace(mine, out=options.out.with_name("cut"))
+    compute = TextTrainer.compute_loss
+
+    def dies(self: TextTrainer, *arguments: Any, **named: Any) -> Any:
+        if self.state.global_step == 10:
+            raise KeyboardInterrupt
+        return compute(self, *arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TextTrainer, "compute_loss", dies)
+        with pytest.raises(KeyboardInterrupt):
+            train(cut)
+    assert not (cut.out / "model.safetensors").exists()
+    result, _ = train(cut, resume=True)
+    assert (result.steps, result.held_out) == (whole.steps, whole.held_out)
+    assert (cut.out / "model.safetensors").read_bytes() == (mine.out / "model.safetensors").read_bytes()
+
+    def losses(out: Path) -> list[tuple[int, float]]:
+        lines = map(json.loads, (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+        return [(line["step"], line["loss"]) for line in lines if "loss" in line]
+
+    assert losses(cut.out) == losses(mine.out) and len(losses(cut.out)) == 12
+
+
+def test_evaluating_afterwards_gives_the_figures_of_the_run(
+    train: Train, options: TextOptions, lines: Path, tmp_path: Path
+) -> None:
+    held = tmp_path / "held.txt"
+    held.write_text(
+        "".join(lines.read_text(encoding="utf-8").splitlines(keepends=True)[:20]), encoding="utf-8"
+    )
+    result, _ = train(replace(options, shape="lines", validation=(held,), samples=0))
+    assert result.held_out is not None
+    found = evaluate(result.out, [held])  # the card says that lines were learned
+    assert found.settings["as"] == "lines"
+    for name, figure in found.held_out.items():
+        assert figure.value == pytest.approx(result.held_out.metrics[name], rel=1e-4)
 
 
 def test_a_run_goes_on_only_with_its_own_text(
