@@ -24,7 +24,9 @@ from chatgpt2.gateway.showing import Preview, showing
 from chatgpt2.gateway.splitting import split
 from chatgpt2.store import Batch, Choose, Chunk, Mailbox, Pause, Sent, SessionKey, Verdict, Work
 
-_MOST_ATTEMPTS = 3  # a letter that ends the process each time must not do so for ever
+# A letter that ends the process each time must not do so for ever. Others that were in the making when it did are
+# not to blame, so this is many times.
+_MOST_ATTEMPTS = 10
 _BUSY_PAUSE = 0.5  # seconds, when the engine's queue is full
 _ONCE = ("undo", "retry")  # commands that do something else when they are done twice
 

@@ -23,6 +23,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 300.0  # seconds before a failed bot is star
 _CALM = 60.0  # seconds of running after which a failure counts as a first one
 _STAND_BY = 1.0  # seconds between two tries to become the leader
 _STOPPING = 5.0  # seconds that an adapter has to stop
+# Each request looks through all of the pool's connections, and one that is not kept costs a handshake next time.
+_LIMITS = httpx.Limits(max_connections=32, max_keepalive_connections=32, keepalive_expiry=30.0)
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +157,7 @@ def make_bot(
     assert plugin.build is not None
     try:
         rules, own = split_settings(given)
-        client = httpx.AsyncClient(proxy=rules.proxy)
+        client = httpx.AsyncClient(proxy=rules.proxy, limits=_LIMITS)
         log = logging.getLogger(f"chatgpt2.bots.{name}")
         services = Services(client, AdapterState(store, name), clock, log, SHARED)
         return Bot(name, plugin.build(own, services), rules, clock), client

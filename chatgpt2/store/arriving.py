@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Table, func, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chatgpt2.store.letters import Arrival, Letter, Receipt
 from chatgpt2.store.mail_rows import moment
@@ -24,33 +23,33 @@ _USER = (inbox.c.platform, inbox.c.account, inbox.c.user_id)
 _MINUTE, _DAY = timedelta(minutes=1), timedelta(days=1)
 
 
-async def keep(db: AsyncConnection, arrivals: Sequence[Arrival], now: datetime) -> list[Receipt]:
+def keep(db: Connection, arrivals: Sequence[Arrival], now: datetime) -> list[Receipt]:
     """Keep letters, in order; what became of each."""
-    rows = await _queues(db, [_key(each.letter) for each in arrivals])
-    known = await _known(db, [_name(each.letter) for each in arrivals])
+    rows = _queues(db, [_key(each.letter) for each in arrivals])
+    known = _known(db, [_name(each.letter) for each in arrivals])
     counts = _Counts(db, now)
-    await counts.waiting(set(rows.values()))
+    counts.waiting(set(rows.values()))
     receipts: list[Receipt] = []
     for arrival in arrivals:
         if _name(arrival.letter) in known:
             receipts.append("seen")
             continue
         known.add(_name(arrival.letter))
-        receipts.append(await counts.receipt(arrival, rows[_key(arrival.letter)]))
+        receipts.append(counts.receipt(arrival, rows[_key(arrival.letter)]))
     fresh = [
         _row(each, rows[_key(each.letter)], receipt, now)
         for each, receipt in zip(arrivals, receipts, strict=True)
         if receipt != "seen"
     ]
-    made = await _insert(db, fresh)
+    made = _insert(db, fresh)
     for place, each in enumerate(arrivals):
         if receipts[place] != "seen" and _name(each.letter) not in made:
             receipts[place] = "seen"  # kept by another process at the same time, of another chat
-    await _tell(db, arrivals, receipts, rows, made)
+    _tell(db, arrivals, receipts, rows, made)
     return receipts
 
 
-def _insert_new(db: AsyncConnection, table: Table) -> sqlite.Insert | postgresql.Insert:
+def _insert_new(db: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
     """Leaves out what another process has inserted meanwhile."""
     if db.dialect.name == "sqlite":
         return sqlite.insert(table).on_conflict_do_nothing()
@@ -80,34 +79,34 @@ def _row(arrival: Arrival, queue: int, receipt: Receipt, now: datetime) -> dict[
     }
 
 
-async def _queues(db: AsyncConnection, keys: Sequence[_Key]) -> dict[_Key, int]:
+def _queues(db: Connection, keys: Sequence[_Key]) -> dict[_Key, int]:
     """The rows of these conversations, locked: their letters are numbered as they are kept."""
     wanted = tuple_(*_CONVERSATION).in_(sorted(set(keys)))
     chosen = select(queues.c.id, *_CONVERSATION).where(wanted).order_by(queues.c.id).with_for_update()
-    found = {(row[1], row[2], row[3], row[4]): row[0] for row in await db.execute(chosen)}
+    found = {(row[1], row[2], row[3], row[4]): row[0] for row in db.execute(chosen)}
     if missing := set(keys) - found.keys():
         new = _insert_new(db, queues)
         names = [column.name for column in _CONVERSATION]
-        await db.execute(new, [dict(zip(names, key, strict=True)) for key in sorted(missing)])
-        found = {(row[1], row[2], row[3], row[4]): row[0] for row in await db.execute(chosen)}
+        db.execute(new, [dict(zip(names, key, strict=True)) for key in sorted(missing)])
+        found = {(row[1], row[2], row[3], row[4]): row[0] for row in db.execute(chosen)}
     return found
 
 
-async def _known(db: AsyncConnection, names: Sequence[_Name]) -> set[_Name]:
+def _known(db: Connection, names: Sequence[_Name]) -> set[_Name]:
     chosen = select(*_NAME).where(tuple_(*_NAME).in_(names))
-    return {(row[0], row[1], row[2]) for row in await db.execute(chosen)}
+    return {(row[0], row[1], row[2]) for row in db.execute(chosen)}
 
 
-async def _insert(db: AsyncConnection, rows: list[dict[str, Any]]) -> dict[_Name, int]:
+def _insert(db: Connection, rows: list[dict[str, Any]]) -> dict[_Name, int]:
     """The new rows by name."""
     if not rows:
         return {}
     new = _insert_new(db, inbox).returning(inbox.c.id, *_NAME)
-    return {(row[1], row[2], row[3]): row[0] for row in await db.execute(new, rows)}
+    return {(row[1], row[2], row[3]): row[0] for row in db.execute(new, rows)}
 
 
-async def _tell(
-    db: AsyncConnection,
+def _tell(
+    db: Connection,
     arrivals: Sequence[Arrival],
     receipts: Sequence[Receipt],
     rows: dict[_Key, int],
@@ -119,28 +118,28 @@ async def _tell(
         queue = rows[_key(arrival.letter)]
         if receipt != "seen" and arrival.stop:
             stop = made[_name(arrival.letter)]
-            await db.execute(update(queues).where(queues.c.id == queue).values(stop=stop))
+            db.execute(update(queues).where(queues.c.id == queue).values(stop=stop))
         due |= {queue} if _keeps(arrival, receipt) else set()
     if due:
         since = func.coalesce(queues.c.due, moment(db))
-        await db.execute(update(queues).where(queues.c.id.in_(sorted(due))).values(due=since))
+        db.execute(update(queues).where(queues.c.id.in_(sorted(due))).values(due=since))
 
 
 class _Counts:
     """How many letters there are, against what the gates let in; those that are about to be kept included."""
 
-    def __init__(self, db: AsyncConnection, now: datetime) -> None:
+    def __init__(self, db: Connection, now: datetime) -> None:
         self._db, self._now = db, now
         self._waiting: Counter[int] = Counter()
         self._said: dict[tuple[object, ...], int] = {}
 
-    async def waiting(self, rows: set[int]) -> None:
+    def waiting(self, rows: set[int]) -> None:
         """Look at these conversations."""
         undone = select(inbox.c.queue_id, func.count()).group_by(inbox.c.queue_id)
         undone = undone.where(inbox.c.queue_id.in_(sorted(rows)), inbox.c.state != "done")
-        self._waiting.update({row[0]: row[1] for row in await self._db.execute(undone)})
+        self._waiting.update({row[0]: row[1] for row in self._db.execute(undone)})
 
-    async def receipt(self, arrival: Arrival, queue: int) -> Receipt:
+    def receipt(self, arrival: Arrival, queue: int) -> Receipt:
         """What becomes of the letter; it counts from now on."""
         gate, letter = arrival.gate, arrival.letter
         free = not arrival.answer or arrival.stop
@@ -151,7 +150,7 @@ class _Counts:
         found: Receipt = "new"
         for name, most, since in rates:
             if most is not None:
-                count = await self._spoken(letter, name, since)
+                count = self._spoken(letter, name, since)
                 if count >= most and found == "new" and not free:
                     found = name if count == most else "dropped"
         if found == "new" and not free and self._waiting[queue] >= gate.waiting:
@@ -159,7 +158,7 @@ class _Counts:
         self._waiting[queue] += _keeps(arrival, found)
         return found
 
-    async def _spoken(self, letter: Letter, what: str, since: datetime) -> int:
+    def _spoken(self, letter: Letter, what: str, since: datetime) -> int:
         """Letters of this user before this one, which counts for the next."""
         user = (letter.platform, letter.account, letter.user_id)
         if (what, *user) not in self._said:
@@ -167,6 +166,6 @@ class _Counts:
                 column == value for column, value in zip(_USER, user, strict=True)
             ]
             chosen = select(func.count()).select_from(inbox).where(*whose, inbox.c.received >= since)
-            self._said[(what, *user)] = (await self._db.execute(chosen)).scalar_one()
+            self._said[(what, *user)] = (self._db.execute(chosen)).scalar_one()
         self._said[(what, *user)] += 1
         return self._said[(what, *user)] - 1

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, select, text
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chatgpt2.store.mail_tables import inbox, outbox, queues
@@ -69,16 +69,16 @@ async def prune(store: SessionStore, before: datetime) -> Erased:
             spoken += await _prune_session(db, session, before)
         idle = (await db.scalars(select(sessions.c.id).where(sessions.c.last_active < before))).all()
         gone = await _delete_silent(db, idle)
-        letters = await forget_letters(db, before)
+        letters = await db.run_sync(forget_letters, before)
         await db.execute(delete(queues).where(_forgotten()))
     return Erased(turns=spoken, sessions=gone, others=letters)
 
 
-async def forget_letters(db: AsyncConnection, before: datetime) -> int:
+def forget_letters(db: Connection, before: datetime) -> int:
     """Delete what bots received before a time, and the answers to it, if all of it is done. How many letters."""
     unsent = exists().where(outbox.c.inbox_id == inbox.c.id, outbox.c.done.is_(None))
     old = delete(inbox).where(inbox.c.received < before, inbox.c.state == "done", ~unsent)
-    return (await db.execute(old)).rowcount
+    return db.execute(old).rowcount
 
 
 def _forgotten() -> ColumnElement[bool]:

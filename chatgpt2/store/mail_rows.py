@@ -8,12 +8,26 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Interval, and_, bindparam, func, literal, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Interval,
+    and_,
+    bindparam,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chatgpt2.store.letters import Batch, Choose, Chunk, Pause, Queue, Waiting, Work
+from chatgpt2.store.letters import Batch, Choose, Chunk, Pause, Queue, Sent, Waiting, Work
 from chatgpt2.store.mail_tables import inbox, outbox, queues
 
+_QUEUE = (queues.c.id, queues.c.platform, queues.c.account, queues.c.chat, queues.c.thread)
 _LETTER = (inbox.c.queue_id, inbox.c.id, inbox.c.event, inbox.c.received, inbox.c.attempts, inbox.c.batch)
 _CHUNK = (
     outbox.c.queue_id,
@@ -38,7 +52,7 @@ class Held:
     greeted: bool
 
 
-def moment(db: AsyncConnection, seconds: float = 0) -> Any:
+def moment(db: Connection | AsyncConnection, seconds: float = 0) -> Any:
     """So many seconds from now, by the clock of the database: it is the one that several machines share."""
     ahead = timedelta(seconds=seconds)
     if db.dialect.name == "postgresql":
@@ -52,26 +66,67 @@ def locked(*which: ColumnElement[bool]) -> ColumnElement[bool]:
     return queues.c.id.in_(chosen.with_for_update())
 
 
-async def unsent(db: AsyncConnection, held: Sequence[Held]) -> dict[int, list[Chunk]]:
+def claimable(db: Connection, accounts: Collection[tuple[str, str]]) -> ColumnElement[bool]:
+    """Conversations of these (platform, account) in which there is work, and which nobody holds."""
+    free = or_(queues.c.leased_until.is_(None), queues.c.leased_until < moment(db))
+    ours = tuple_(queues.c.platform, queues.c.account).in_(sorted(accounts))
+    return and_(queues.c.due.is_not(None), free, ours)
+
+
+def claim(db: Connection, accounts: Collection[tuple[str, str]], most: int, lease: str) -> list[Held]:
+    """Claimable conversations, the longest waiting first, locked."""
+    chosen = select(*_QUEUE, queues.c.stop, queues.c.greeted).where(claimable(db, accounts))
+    chosen = chosen.order_by(queues.c.due, queues.c.id).limit(most).with_for_update(skip_locked=True)
+    return [Held(Queue(*row[:5], lease), row.stop, row.greeted is not None) for row in db.execute(chosen)]
+
+
+def held(db: Connection, queue: Queue) -> Held | None:
+    """Lock a leased conversation. None: it has been leased anew since."""
+    chosen = select(queues.c.owner, queues.c.stop, queues.c.greeted).where(queues.c.id == queue.id)
+    row = db.execute(chosen.with_for_update()).one_or_none()
+    if row is None or row.owner != queue.lease:
+        return None
+    return Held(queue, row.stop, row.greeted is not None)
+
+
+def note(db: Connection, sent: Sent | None) -> None:
+    """A chunk has arrived."""
+    if sent is not None:
+        gone = update(outbox).where(outbox.c.id == sent.chunk.id)
+        db.execute(gone.values(done=datetime.now(UTC), platform_id=sent.platform_id[:255]))
+
+
+def begin(db: Connection, chunk: Chunk, begun: bool) -> None:
+    """A chunk is, or is not, on its way."""
+    db.execute(update(outbox).where(outbox.c.id == chunk.id).values(begun=begun))
+
+
+def insert_chunks(db: Connection, chunks: Sequence[Mapping[str, Any]]) -> dict[int, int]:
+    """The new rows by their position."""
+    new = insert(outbox).returning(outbox.c.position, outbox.c.id)
+    return {row[0]: row[1] for row in db.execute(new, chunks)}
+
+
+def unsent(db: Connection, held: Sequence[Held]) -> dict[int, list[Chunk]]:
     """What is left of an answer in each of these conversations, the first of it being begun."""
     chosen = select(*_CHUNK).join(inbox, inbox.c.id == outbox.c.inbox_id)
     chosen = chosen.where(outbox.c.queue_id.in_(_ids(held)), outbox.c.done.is_(None)).order_by(outbox.c.id)
     found: dict[int, list[Chunk]] = defaultdict(list)
-    for queue, *columns in await db.execute(chosen):
+    for queue, *columns in db.execute(chosen):
         chunk = Chunk(*columns)
         if not found[queue] or found[queue][0].inbox_id == chunk.inbox_id:
             found[queue].append(chunk)
     if firsts := [chunks[0].id for chunks in found.values()]:
-        await db.execute(update(outbox).where(outbox.c.id.in_(firsts)).values(begun=True))
+        db.execute(update(outbox).where(outbox.c.id.in_(firsts)).values(begun=True))
     return dict(found)
 
 
-async def letters(db: AsyncConnection, held: Sequence[Held], choose: Choose) -> dict[int, Work]:
+def letters(db: Connection, held: Sequence[Held], choose: Choose) -> dict[int, Work]:
     """What is to be answered in each of these conversations. Where there is nothing its lease is given back."""
     for each in held:
         if each.stop is not None:
-            await _drop_stopped(db, each.queue, each.stop)
-    undone = await _undone(db, held)
+            _drop_stopped(db, each.queue, each.stop)
+    undone = _undone(db, held)
     found: dict[int, Work] = {}
     claims: list[Mapping[str, Any]] = []
     for each in held:
@@ -80,10 +135,10 @@ async def letters(db: AsyncConnection, held: Sequence[Held], choose: Choose) -> 
         if isinstance(work, Batch):
             claims += [{"letter": letter.id, "together": work.last.id} for letter in work.letters]
     if claims:
-        await db.execute(_CLAIM, claims)
+        db.execute(_CLAIM, claims)
     if idle := [number for number, work in found.items() if work is None]:
         nothing: Mapping[str, Any] = {"owner": None, "leased_until": None, "due": None}
-        await db.execute(update(queues).where(queues.c.id.in_(idle)).values(**nothing))
+        db.execute(update(queues).where(queues.c.id.in_(idle)).values(**nothing))
     return found
 
 
@@ -91,15 +146,15 @@ def _ids(held: Collection[Held]) -> list[int]:
     return [each.queue.id for each in held]
 
 
-async def _drop_stopped(db: AsyncConnection, queue: Queue, stop: int) -> None:
+def _drop_stopped(db: Connection, queue: Queue, stop: int) -> None:
     stopped = and_(inbox.c.queue_id == queue.id, inbox.c.state != "done", inbox.c.id < stop)
-    await db.execute(update(inbox).where(stopped).values(state="done"))
+    db.execute(update(inbox).where(stopped).values(state="done"))
 
 
-async def _undone(db: AsyncConnection, held: Sequence[Held]) -> dict[int, list[Any]]:
+def _undone(db: Connection, held: Sequence[Held]) -> dict[int, list[Any]]:
     chosen = select(*_LETTER).where(inbox.c.queue_id.in_(_ids(held)), inbox.c.state != "done")
     found: dict[int, list[Any]] = defaultdict(list)
-    for row in await db.execute(chosen.order_by(*_ORDER)):
+    for row in db.execute(chosen.order_by(*_ORDER)):
         found[row.queue_id].append(row)
     return found
 

@@ -9,21 +9,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, insert, or_, select, tuple_, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Connection, func, or_, select, update
 
 from chatgpt2.errors import LeaseLost
 from chatgpt2.store import mail_rows as rows
 from chatgpt2.store.arriving import keep
 from chatgpt2.store.erasing import forget_letters
 from chatgpt2.store.letters import Arrival, Batch, Choose, Chunk, Gate, Letter, Queue, Receipt, Sent, Work
-from chatgpt2.store.mail_rows import Held
 from chatgpt2.store.mail_tables import inbox, outbox, queues
 from chatgpt2.store.processes import new_owner
 from chatgpt2.store.sessions import SessionStore
-
-_QUEUE = (queues.c.id, queues.c.platform, queues.c.account, queues.c.chat, queues.c.thread)
 
 
 class Mailbox:
@@ -41,16 +38,16 @@ class Mailbox:
 
     async def submit_all(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
         """Keep letters for good, all of them or none; what became of each."""
-        if not arrivals:
-            return []
-        async with self._store.writing() as db:
-            return await keep(db, arrivals, datetime.now(UTC))
+        now = datetime.now(UTC)
+        return await self._store.write(lambda db: keep(db, arrivals, now)) if arrivals else []
 
     async def due(self, accounts: Collection[tuple[str, str]]) -> bool:
         """Whether there is something to claim."""
-        async with self._store.reading() as db:
-            chosen = select(queues.c.id).where(_claimable(db, accounts)).limit(1)
-            return await db.scalar(chosen) is not None
+
+        def work(db: Connection) -> bool:
+            return db.scalar(select(queues.c.id).where(rows.claimable(db, accounts)).limit(1)) is not None
+
+        return await self._store.read(work)
 
     async def claim(
         self,
@@ -63,52 +60,53 @@ class Mailbox:
         """Lease conversations of these (platform, account) in which there is work, the longest waiting first, and
         what is to be done in each: chunks to send, else letters to answer. Those in `busy` are left alone."""
         lease = f"{self.owner}-{next(self._leases)}"
-        async with self._store.writing() as db:
-            chosen = select(*_QUEUE, queues.c.stop, queues.c.greeted).where(_claimable(db, accounts))
-            chosen = chosen.order_by(queues.c.due, queues.c.id).limit(most).with_for_update(skip_locked=True)
-            held = [
-                Held(Queue(*row[:5], lease), row.stop, row.greeted is not None)
-                for row in await db.execute(chosen)
-                if row.id not in busy
-            ]
+
+        def work(db: Connection) -> list[tuple[Queue, Work]]:
+            held = [each for each in rows.claim(db, accounts, most, lease) if each.queue.id not in busy]
             if not held:
                 return []
             ids = [each.queue.id for each in held]
             until = rows.moment(db, seconds)
-            await db.execute(
-                update(queues).where(queues.c.id.in_(ids)).values(owner=lease, leased_until=until)
-            )
-            chunks = await rows.unsent(db, held)
-            work = await rows.letters(db, [each for each in held if each.queue.id not in chunks], choose)
-        return [(each.queue, chunks.get(each.queue.id) or work[each.queue.id]) for each in held]
+            db.execute(update(queues).where(queues.c.id.in_(ids)).values(owner=lease, leased_until=until))
+            chunks = rows.unsent(db, held)
+            letters = rows.letters(db, [each for each in held if each.queue.id not in chunks], choose)
+            return [(each.queue, chunks.get(each.queue.id) or letters[each.queue.id]) for each in held]
+
+        return await self._store.write(work)
 
     async def renew(self, leased: Collection[Queue], seconds: float) -> dict[int, int | None]:
         """Prolong these leases; the queues that are still held, and where each is to be stopped."""
         if not leased:
             return {}
-        async with self._store.writing() as db:
+
+        def work(db: Connection) -> dict[int, Any]:
             kept = update(queues).where(_these(leased)).values(leased_until=rows.moment(db, seconds))
-            prolonged = await db.execute(kept.returning(queues.c.id, queues.c.owner, queues.c.stop))
-            held = {row.id: row for row in prolonged}
+            prolonged = db.execute(kept.returning(queues.c.id, queues.c.owner, queues.c.stop))
+            return {row.id: row for row in prolonged}
+
+        held = await self._store.write(work)
         same = (queue for queue in leased if queue.id in held and held[queue.id].owner == queue.lease)
         return {queue.id: held[queue.id].stop for queue in same}
 
     async def release(self, *only: Queue) -> None:
         """Give leases back, all or these; what is left to do is there for others at once."""
         mine = _these(only) if only else rows.locked(queues.c.owner.startswith(f"{self.owner}-"))
-        async with self._store.writing() as db:
-            await db.execute(update(queues).where(mine).values(owner=None, leased_until=None))
+        back = update(queues).where(mine).values(owner=None, leased_until=None)
+        await self._store.write(lambda db: db.execute(back).rowcount)
 
     async def next(self, queue: Queue, choose: Choose, sent: Sent | None = None) -> Work:
         """What is to be answered now, the chunk before it having arrived; None: nothing, and the lease is back."""
-        async with self._store.writing() as db:
-            await self._note(db, sent)
-            held = await self._held(db, queue)
-            if held is not None:
-                work = (await rows.letters(db, [held], choose))[queue.id]
-        if held is None:
+
+        def work(db: Connection) -> tuple[bool, Work]:
+            rows.note(db, sent)
+            held = rows.held(db, queue)
+            return held is not None, rows.letters(db, [held], choose)[queue.id] if held else None
+
+        # What has arrived is noted also when the lease is gone, so that this is told afterwards.
+        held, found = await self._store.write(work)
+        if not held:
             raise _lost(queue)
-        return work
+        return found
 
     async def answer(
         self,
@@ -126,91 +124,87 @@ class Mailbox:
             | {"feedback_id": feedback_id if place == last else None}
             for place, text in enumerate(texts)
         ]
-        made: dict[int, int] = {}
-        async with self._store.writing() as db:
-            await self._hold(db, queue)
-            if chunks:
-                new = insert(outbox).returning(outbox.c.position, outbox.c.id)
-                made = {row[0]: row[1] for row in await db.execute(new, [about | each for each in chunks])}
-            done = update(inbox).where(inbox.c.id.in_([letter.id for letter in batch.letters]))
-            await db.execute(done.values(state="done"))
-            if greeted and not batch.greeted:
+        done = update(inbox).where(inbox.c.id.in_([letter.id for letter in batch.letters]))
+        greeting = greeted and not batch.greeted
+
+        def work(db: Connection) -> dict[int, int]:
+            _hold(db, queue)
+            made = rows.insert_chunks(db, [about | each for each in chunks]) if chunks else {}
+            db.execute(done.values(state="done"))
+            if greeting:
                 now = datetime.now(UTC)
-                await db.execute(update(queues).where(queues.c.id == queue.id).values(greeted=now))
+                db.execute(update(queues).where(queues.c.id == queue.id).values(greeted=now))
+            return made
+
+        made = await self._store.write(work)
         told = {"inbox_id": batch.last.id, "event": batch.last.event, "begun": False}
         return [Chunk(**{**each, **told, "id": made[place]}) for place, each in enumerate(chunks)]  # type: ignore[arg-type]
 
     async def sent(self, queue: Queue, sent: Sent, following: Chunk | None) -> None:
         """Note that a chunk has arrived, whoever holds the lease now, and that the following one is on its way."""
-        async with self._store.writing() as db:
-            await self._note(db, sent)
-            held = following is None or await self._held(db, queue) is not None
-            if following is not None and held:
-                await db.execute(update(outbox).where(outbox.c.id == following.id).values(begun=True))
-        if not held:
+
+        def work(db: Connection) -> bool:
+            rows.note(db, sent)
+            if following is None:
+                return True
+            if held := rows.held(db, queue) is not None:
+                rows.begin(db, following, True)
+            return held
+
+        if not await self._store.write(work):
             raise _lost(queue)
 
     async def not_sent(self, chunk: Chunk) -> None:
         """Note that the platform refused a chunk for now: it surely has not arrived."""
-        async with self._store.writing() as db:
-            await db.execute(update(outbox).where(outbox.c.id == chunk.id).values(begun=False))
+        await self._store.write(lambda db: rows.begin(db, chunk, False))
 
     async def again(self, queue: Queue, chunk: Chunk) -> None:
         """Note that a chunk is on its way once more."""
-        async with self._store.writing() as db:
-            await self._hold(db, queue)
-            await db.execute(update(outbox).where(outbox.c.id == chunk.id).values(begun=True))
+
+        def work(db: Connection) -> None:
+            _hold(db, queue)
+            rows.begin(db, chunk, True)
+
+        await self._store.write(work)
 
     async def drop(self, queue: Queue, chunk: Chunk) -> int:
         """Give up on this chunk and the rest of its answer. How many chunks that were."""
         rest = update(outbox).where(outbox.c.inbox_id == chunk.inbox_id, outbox.c.done.is_(None))
-        async with self._store.writing() as db:
-            await self._hold(db, queue)
-            return (await db.execute(rest.values(done=datetime.now(UTC)))).rowcount
+
+        def work(db: Connection) -> int:
+            _hold(db, queue)
+            return db.execute(rest.values(done=datetime.now(UTC))).rowcount
+
+        return await self._store.write(work)
 
     async def answered(self, queue: Queue, about: str) -> str | None:
         """The message whose answer had this feedback id or this id on the platform."""
         named = or_(outbox.c.feedback_id == about, outbox.c.platform_id == about)
         chosen = select(inbox.c.message_id).join(outbox, outbox.c.inbox_id == inbox.c.id)
         chosen = chosen.where(outbox.c.queue_id == queue.id, named).order_by(outbox.c.id.desc()).limit(1)
-        async with self._store.reading() as db:
-            found: str | None = await db.scalar(chosen)
+
+        def work(db: Connection) -> str | None:
+            found: str | None = db.scalar(chosen)
             return found
+
+        return await self._store.read(work)
 
     async def pending(self) -> tuple[int, int]:
         """How many letters are not answered, and how many chunks not sent."""
-        async with self._store.reading() as db:
-            letters = select(func.count()).select_from(inbox).where(inbox.c.state != "done")
-            chunks = select(func.count()).select_from(outbox).where(outbox.c.done.is_(None))
-            return (await db.execute(letters)).scalar_one(), (await db.execute(chunks)).scalar_one()
+        letters = select(func.count()).select_from(inbox).where(inbox.c.state != "done")
+        chunks = select(func.count()).select_from(outbox).where(outbox.c.done.is_(None))
+        return await self._store.read(
+            lambda db: (db.execute(letters).scalar_one(), db.execute(chunks).scalar_one())
+        )
 
     async def purge(self, before: datetime) -> int:
         """Delete what was received before and is done with. How many letters."""
-        async with self._store.writing() as db:
-            return await forget_letters(db, before)
-
-    async def _note(self, db: AsyncConnection, sent: Sent | None) -> None:
-        if sent is not None:
-            gone = update(outbox).where(outbox.c.id == sent.chunk.id)
-            await db.execute(gone.values(done=datetime.now(UTC), platform_id=sent.platform_id[:255]))
-
-    async def _held(self, db: AsyncConnection, queue: Queue) -> Held | None:
-        """Lock the queue. None: it has been leased anew since."""
-        chosen = select(queues.c.owner, queues.c.stop, queues.c.greeted).where(queues.c.id == queue.id)
-        row = (await db.execute(chosen.with_for_update())).one_or_none()
-        if row is None or row.owner != queue.lease:
-            return None
-        return Held(queue, row.stop, row.greeted is not None)
-
-    async def _hold(self, db: AsyncConnection, queue: Queue) -> None:
-        if await self._held(db, queue) is None:
-            raise _lost(queue)
+        return await self._store.write(lambda db: forget_letters(db, before))
 
 
-def _claimable(db: AsyncConnection, accounts: Collection[tuple[str, str]]) -> ColumnElement[bool]:
-    free = or_(queues.c.leased_until.is_(None), queues.c.leased_until < rows.moment(db))
-    ours = tuple_(queues.c.platform, queues.c.account).in_(sorted(accounts))
-    return and_(queues.c.due.is_not(None), free, ours)
+def _hold(db: Connection, queue: Queue) -> None:
+    if rows.held(db, queue) is None:
+        raise _lost(queue)
 
 
 def _these(leased: Collection[Queue]) -> ColumnElement[bool]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from sqlalchemy import URL, Connection, QueuePool, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 # The newest file in migrations/versions. Written out here so that opening an up-to-date database need not
 # import Alembic; a test compares.
 HEAD = "0004"
+
+T = TypeVar("T")
+Work = Callable[[Connection], T]  # on the database, inside a transaction
 
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}
 _LAST_SECONDS, _LAST_PAUSE = 5.0, 0.01  # that transactions have to end

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from chatgpt2.dialogue import Dialogue, Turn
 from chatgpt2.errors import StoreError
 from chatgpt2.store.faults import plain_faults, plain_name
-from chatgpt2.store.opening import close_engine, open_engine, read_url
+from chatgpt2.store.opening import T, Work, close_engine, open_engine, read_url
 from chatgpt2.store.order import SessionOrder
 from chatgpt2.store.records import Exchange, Removal, SessionInfo, SessionKey, StoredTurn
 from chatgpt2.store.rows import (
@@ -29,13 +29,8 @@ from chatgpt2.store.rows import (
 )
 from chatgpt2.store.tables import sessions, turns
 
-_RECORD = [
-    turns.c[name]
-    for name in (
-        *("position", "role", "text", "created", "user_id", "message_id"),
-        *("model", "tokens", "latency", "removed", "removed_why"),
-    )
-]
+_RECORDED = "position role text created user_id message_id model tokens latency removed removed_why"
+_RECORD = [turns.c[name] for name in _RECORDED.split()]
 
 
 def _count(which: ColumnElement[bool]) -> ScalarSelect[int]:
@@ -268,6 +263,16 @@ class SessionStore:
             session = await claim(db, key, datetime.now(UTC))
             await db.execute(update(sessions).where(sessions.c.id == session).values(persona=kept))
 
+    async def read(self, work: Work[T]) -> T:
+        """Do a piece of work that only reads."""
+        async with self.reading() as db:
+            return await db.run_sync(work)
+
+    async def write(self, work: Work[T]) -> T:
+        """Do a piece of work in a transaction. Nothing but the database may be changed by it."""
+        async with self.writing() as db:
+            return await db.run_sync(work)
+
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         with self._timed("read"), self._faults():
@@ -290,7 +295,6 @@ class SessionStore:
                 yield connection
 
     def _faults(self) -> AbstractContextManager[None]:
-        # A pool that was closed opens new connections for whoever asks, and nobody closes those.
-        if self._closed:
+        if self._closed:  # the pool would open new connections, and nobody close them
             raise StoreError(f"The session database {plain_name(self._engine.url)} has been closed.")
         return plain_faults(self._engine.url)

@@ -238,7 +238,10 @@ async def test_groups_are_answered_by_their_rules(url: str) -> None:
     assert "stranger" in dict(adapter.sent)["m6"]
 
 
-async def test_a_letter_that_ends_every_process_is_given_up(url: str) -> None:
+async def test_a_letter_that_ends_every_process_is_given_up(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chatgpt2.gateway.answering._MOST_ATTEMPTS", 3)
     for _ in range(3):
         adapter, engine = Memory(), Scripted("好")
         engine.pause = asyncio.Event()
