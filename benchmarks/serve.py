@@ -28,6 +28,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 from serve_load import Service, serving
@@ -124,31 +125,29 @@ async def measure_overhead(folder: Path, rounds: int) -> dict[str, float]:
 
 async def measure_sessions(folder: Path, rounds: int) -> dict[str, float]:
     found = {}
-    for count in STORED:
+    for before, count in pairwise((0, *STORED)):
         progress(f"sessions: storing {count}")
-        await fill(folder, count)
+        await fill(folder, range(before, count))
         async with serving("instant", folder) as service:
             await latencies(service, await service.new_sessions(1), 1, 50)
-            each = []
-            for number in range(rounds):  # sessions in which nothing has been said since they were stored
-                chosen = [f"{count - 1 - each * count // 10 - number:032x}" for each in range(10)]
-                each.append([await timed(service, session) for session in chosen * 10])
+            # Sessions in which nothing has been said since they were stored, so that all counts meet the same.
+            chosen = [f"{number:032x}" for number in range(before, count, (count - before) // 10)][:10]
+            each = [[await timed(service, session) for session in chosen * 10] for _ in range(rounds)]
             found[f"turn_ms_{count}_sessions"] = 1000 * statistics.median(map(statistics.median, each))
             progress(f"sessions: {count} stored, {found[f'turn_ms_{count}_sessions']:.2f} ms a turn")
     return found
 
 
-async def fill(folder: Path, count: int) -> None:
-    """As many sessions of 50 turns as are missing."""
-    from sqlalchemy import func, insert, select
+async def fill(folder: Path, numbers: range) -> None:
+    """Store sessions of 50 turns."""
+    from sqlalchemy import insert
 
     from chatgpt2.store import SessionStore
     from chatgpt2.store.tables import sessions, turns
 
     async with await SessionStore.open(f"sqlite:///{folder}/talk.db") as store, store.writing() as db:
         now = datetime.now(UTC)
-        there = (await db.execute(select(func.count()).select_from(sessions))).scalar_one()
-        for number in range(there, count):
+        for number in numbers:
             key = {"platform": "web", "account": "", "chat": f"{number:032x}", "thread": ""}
             row = insert(sessions).values(**key, settings={}, created=now, last_active=now)
             own = (await db.execute(row.returning(sessions.c.id))).scalar_one()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+_KEPT = 3.0  # seconds that a connection is kept for the next turn; the service does so for five
 _END = b"0\r\n\r\n"  # of a chunked answer
 _DONE = b"data: [DONE]\n\n"
 
@@ -77,7 +80,7 @@ class Service:
 
     def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
         self._process, self._port = process, port
-        self.idle: list[Client] = []
+        self._idle: deque[tuple[float, Client]] = deque()  # and since when
 
     async def tell(self, what: str) -> float:
         """A figure: "engine" tokens/s of the bare engine, "memory" bytes, "cpu" seconds."""
@@ -98,12 +101,11 @@ class Service:
 
     async def turn(self, session: str, text: str) -> None:
         """A turn on a connection that nobody uses now."""
-        self.idle = [
-            client for client in self.idle if not client.transport.is_closing()
-        ]  # the service tidies up
-        client = self.idle.pop() if self.idle else await self.connect()
+        while self._idle and time.monotonic() - self._idle[0][0] > _KEPT:
+            self._idle.popleft()[1].transport.close()
+        client = self._idle.popleft()[1] if self._idle else await self.connect()
         await client.turn(session, text)
-        self.idle.append(client)
+        self._idle.append((time.monotonic(), client))
 
 
 @asynccontextmanager
