@@ -20,6 +20,7 @@ import argparse
 import asyncio
 import itertools
 import json
+import os
 import random
 import resource
 import statistics
@@ -128,6 +129,7 @@ async def measure_sessions(folder: Path, rounds: int) -> dict[str, float]:
     for before, count in pairwise((0, *STORED)):
         progress(f"sessions: storing {count}")
         await fill(folder, range(before, count))
+        os.sync()  # else the disk is still at it while turns wait for theirs
         async with serving("instant", folder) as service:
             await latencies(service, await service.new_sessions(1), 1, 50)
             # Sessions in which nothing has been said since they were stored, so that all counts meet the same.

@@ -18,7 +18,6 @@ from chatgpt2.errors import StoreError
 
 BUSY_SECONDS = 10.0  # how long one program waits for another to finish writing
 _WAL_PAUSE = 0.02
-_LOG_PAGES = 8_000  # of 4 KB each
 
 
 def sqlite_engine(url: URL, *, migrating: bool = False) -> AsyncEngine:
@@ -52,8 +51,6 @@ def _prepare(engine: Engine, migrating: bool) -> None:
         cursor.execute(f"PRAGMA foreign_keys={'OFF' if migrating else 'ON'}")
         # FULL: also a power cut loses no finished turn. It costs one fsync for all that is written together.
         cursor.execute("PRAGMA synchronous=FULL")
-        # The write that finds the log so long carries it into the file, and whoever waits for it waits long.
-        cursor.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}")
         cursor.close()
 
     @event.listens_for(engine, "begin")
