@@ -74,6 +74,7 @@ bench: $(INSTALLED)
 	fi
 	$(VENV)/bin/python benchmarks/tokenise.py "$$CHATGPT2_DATA/dialogues"
 	$(VENV)/bin/python benchmarks/decode.py
+	$(VENV)/bin/python benchmarks/serve.py
 	$(VENV)/bin/python benchmarks/train.py
 
 $(VENV)/bin/python:

@@ -36,9 +36,10 @@ class Instant:
 
 
 class Silent(Instant):
-    """Does not answer."""
+    """Begins to answer, and does not go on."""
 
     async def generate(self, prompt_ids: Sequence[int], params: SamplingParams) -> AsyncGenerator[Step]:
+        yield Step(self._ids, None)
         await asyncio.get_running_loop().create_future()
         yield Step([], "stop")
 
@@ -53,9 +54,15 @@ async def be(kind: str, folder: Path) -> None:
             async with running(app, bound, 0):
                 print(bound.getsockname()[1], flush=True)
                 while what := (await asyncio.to_thread(sys.stdin.readline)).strip():
-                    figure = await _bare(serving) if what == "engine" else psutil.Process().memory_info().rss
-                    print(figure, flush=True)
+                    print(await _figure(what, serving), flush=True)
         await service.close()
+
+
+async def _figure(what: str, serving: Serving) -> float:
+    if what == "engine":
+        return await _bare(serving)
+    process = psutil.Process()
+    return process.memory_info().rss if what == "memory" else sum(process.cpu_times()[:2])
 
 
 def _codec() -> Codec:

@@ -3,7 +3,7 @@
     ChatGPT2Error
     ├── CorpusError      a dialogue file cannot be read as one (path, line)
     ├── CheckpointError  a model directory, vocabulary or tokenizer cannot be used
-    ├── ConfigError      an option or a setting is wrong
+    ├── ConfigError      an option or a setting is wrong (NoSuchSession)
     ├── EngineError      a reply cannot be generated
     ├── StoreError       the session database cannot be used (LeaseLost)
     └── AdapterError     a chat platform or its bot failed (RetryLater, WindowClosed, Blocked, Rejected)
@@ -37,6 +37,10 @@ class CheckpointError(ChatGPT2Error):
 
 class ConfigError(ChatGPT2Error):
     """An option, an environment variable or a setting has a value that cannot work."""
+
+
+class NoSuchSession(ConfigError):
+    """A session is named that is not there, or not any more."""
 
 
 class EngineError(ChatGPT2Error):

@@ -15,9 +15,11 @@ from chatgpt2.chat.settings import SETTINGS, known, number
 from chatgpt2.chat.words import DECLINED
 from chatgpt2.dialogue import Dialogue, Turn
 from chatgpt2.engine.base import SamplingParams
-from chatgpt2.errors import ConfigError
+from chatgpt2.errors import ConfigError, NoSuchSession
 from chatgpt2.serving import Exchangeable, Serving
-from chatgpt2.store import Exchange, Feedback, People, SessionKey, SessionStore, Verdict
+from chatgpt2.store import Exchange, Feedback, People, SessionKey, SessionStore, Standing, Verdict
+
+_NEW = Standing({}, None, Dialogue())
 
 
 class ChatService:
@@ -64,7 +66,7 @@ class ChatService:
     ) -> AsyncGenerator[str]:
         """Answer `text`. A message id that has been answered before gets the same answer again.
 
-        With `existing` a session that is not there is not made.
+        With `existing` a session that is not there is not made: NoSuchSession.
 
         Closing the iterator (or cancelling its task, or `stop`) stops the engine, and nothing is stored. Raises
         ConfigError, EngineBusy (try again later), ReplyTimeout, ReplyStopped, EngineError, StoreError.
@@ -74,18 +76,19 @@ class ChatService:
             raise ConfigError("The message is empty: there is nothing to answer.")
         who: dict[str, Any] = {"message_id": message_id, "user_id": user}
         async with self._alone(session):
-            if existing and not await self._store.exists(session):
-                raise ConfigError("The session is gone: begin another.")
-            earlier = None if message_id is None else await self._store.find_reply(session, message_id)
-            if earlier is not None:
-                yield earlier
+            standing = await self._standing(session, message_id)
+            if standing is None and existing:
+                raise NoSuchSession("There is no such session: begin another.")
+            if standing is not None and standing.earlier is not None:
+                yield standing.earlier
                 return
             if self._blocked.hit(said):  # on record, and out of the model's sight
                 yield await self._store.append(session, said, DECLINED, **who, removed="blocked")
                 return
-            dialogue = (await self._store.load(session)).say("user", said)
+            standing = standing or _NEW
+            dialogue = standing.dialogue.say("user", said)
             async with self._replying(session) as (serving, reply):
-                async with aclosing(self._generate(serving, session, dialogue, reply)) as texts:
+                async with aclosing(self._generate(serving, standing, dialogue, reply)) as texts:
                     async for so_far in texts:
                         yield so_far
                 yield await self._store.append(session, said, reply.text, **who, **reply.facts())
@@ -110,11 +113,12 @@ class ChatService:
     async def retry(self, session: SessionKey) -> AsyncGenerator[str]:
         """Answer the last message anew; the old reply stands until the new one is finished."""
         async with self._alone(session):
-            dialogue = _until_last_question(await self._store.load(session))
+            standing = await self._standing(session) or _NEW
+            dialogue = _until_last_question(standing.dialogue)
             if not dialogue.turns:
                 raise ConfigError("There is nothing to answer again: the conversation is empty.")
             async with self._replying(session) as (serving, reply):
-                async with aclosing(self._generate(serving, session, dialogue, reply, again=True)) as texts:
+                async with aclosing(self._generate(serving, standing, dialogue, reply, again=True)) as texts:
                     async for so_far in texts:
                         yield so_far
                 await self._store.replace_reply(session, reply.text, **reply.facts())
@@ -223,17 +227,20 @@ class ChatService:
                 del self._running[session]
 
     async def _generate(
-        self, serving: Serving, session: SessionKey, dialogue: Dialogue, reply: Reply, again: bool = False
+        self, serving: Serving, standing: Standing, dialogue: Dialogue, reply: Reply, again: bool = False
     ) -> AsyncGenerator[str]:
         """Yield the growing text and leave the whole in `reply`."""
-        settings, persona = await self._store.own(session)
-        params = self._sampling(serving, settings)
+        params = self._sampling(serving, standing.settings)
         params = replace(params, stop_ids=params.stop_ids or serving.codec.stop_ids, n=1)
-        opening = serving.opening if persona is None else persona
+        opening = serving.opening if standing.persona is None else standing.persona
         prompt = serving.codec.prompt(dialogue, serving.room(params), opening)
         async with aclosing(reply.generate(serving, prompt, params, again)) as texts:
             async for so_far in texts:
                 yield so_far
+
+    async def _standing(self, session: SessionKey, message_id: str | None = None) -> Standing | None:
+        """A turn has a token at least: no more of them than the window has places can be in a prompt."""
+        return await self._store.standing(session, self.models.current.codec.window, message_id)
 
     def _sampling(self, serving: Serving, settings: Mapping[str, Any]) -> SamplingParams:
         own = {key: value for key, value in settings.items() if key in SETTINGS}

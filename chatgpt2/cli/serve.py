@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import re
 from collections.abc import Sequence
@@ -103,12 +102,12 @@ def serve(
     check_origins(others["allow_origin"])
     from chatgpt2.cli.service import Terms, run
     from chatgpt2.server.app import LOOPBACK
-    from chatgpt2.server.running import listen
+    from chatgpt2.server.running import listen, run_on_fastest_loop
 
     names = (*LOOPBACK, f"[{host}]" if ":" in host else host) if local else ("*",)
     terms = Terms(model, database or default_database_url(), engine, names, asking, **others)
     with listen(host, port) as bound:
-        asyncio.run(run(terms, bound))
+        run_on_fastest_loop(run(terms, bound))
 
 
 def _is_local(host: str) -> bool:

@@ -16,6 +16,7 @@ from chatgpt2.errors import (
     ChatGPT2Error,
     ConfigError,
     EngineBusy,
+    NoSuchSession,
     PromptError,
     ReplyStopped,
     ReplyTimeout,
@@ -84,6 +85,8 @@ def fault_of(error: ChatGPT2Error) -> Fault:
         return Fault(
             400, str(error), "context_length_exceeded" if "window" in str(error) else "invalid_prompt"
         )
+    if isinstance(error, NoSuchSession):
+        return Fault(404, "There is no such session.", "session_not_found", "session")
     if isinstance(error, ConfigError):
         return Fault(400, str(error), "invalid_value")
     return Fault(500, str(error), "internal_error")

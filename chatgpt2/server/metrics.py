@@ -84,6 +84,7 @@ class Measured:
 
     def __init__(self, engine: Engine, metrics: Metrics) -> None:
         self._engine, self._metrics = engine, metrics
+        self._reusing = engine if isinstance(engine, Reusing) else None
         self._reused = 0
 
     async def generate(self, prompt_ids: Sequence[int], params: SamplingParams) -> AsyncGenerator[Step]:
@@ -111,8 +112,8 @@ class Measured:
             self._count_reused()
 
     def _count_reused(self) -> None:
-        if isinstance(self._engine, Reusing):
-            before, self._reused = self._reused, self._engine.reused_tokens
+        if self._reusing is not None:
+            before, self._reused = self._reused, self._reusing.reused_tokens
             self._metrics.reused.inc(self._reused - before)
 
     async def close(self) -> None:

@@ -5,16 +5,26 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from types import FrameType
+from typing import Any, TypeVar
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.loops.auto import auto_loop_factory
 
 from chatgpt2.errors import ConfigError
 
+T = TypeVar("T")
+
 _LAST_SECONDS = 2  # for connections whose client takes nothing any more
+
+
+def run_on_fastest_loop(main: Coroutine[Any, Any, T]) -> T:
+    """As asyncio.run; the loop is uvloop's where that is installed, which it cannot be on Windows."""
+    with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
+        return runner.run(main)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from chatgpt2.server.faults import Fault
+from chatgpt2.errors import NoSuchSession
 from chatgpt2.store import SessionInfo, SessionKey, SessionStore
 
 PLATFORM = "web"
 
 
 async def known(store: SessionStore, session: str) -> SessionInfo:
-    """The session of this id. Raises Fault (404) when there is none."""
+    """The session of this id. Raises NoSuchSession when there is none."""
     info = await store.info(key_of(session))
     if info is None:
-        raise _unknown()
+        raise NoSuchSession(f"There is no session {session}.")
     return info
 
 
 async def known_key(store: SessionStore, session: str) -> SessionKey:
-    """The key of the session of this id. Raises Fault (404) when there is none."""
+    """The key of the session of this id. Raises NoSuchSession when there is none."""
     key = key_of(session)
     if not await store.exists(key):
-        raise _unknown()
+        raise NoSuchSession(f"There is no session {session}.")
     return key
 
 
 def key_of(session: str) -> SessionKey:
     """The key that the page's session of this id has."""
     return SessionKey(PLATFORM, chat=session)
-
-
-def _unknown() -> Fault:
-    return Fault(404, "There is no such session.", "session_not_found", "session")

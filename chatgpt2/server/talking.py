@@ -14,7 +14,7 @@ from chatgpt2.commands import obey, read_order
 from chatgpt2.server.faults import Fault, documented
 from chatgpt2.server.leaving import Left, closed, event_stream, unless_gone
 from chatgpt2.server.session_bodies import Answer, Id, Said
-from chatgpt2.server.session_keys import known_key
+from chatgpt2.server.session_keys import key_of, known_key
 from chatgpt2.store import SessionStore
 
 
@@ -33,14 +33,14 @@ def add_talking(router: APIRouter, service: ChatService, store: SessionStore) ->
         """Say something and get the reply."""
         if not said.text.strip():
             raise Fault(400, "The message is empty: there is nothing to answer.", "invalid_value", "text")
-        key = await known_key(store, session)
-        order = read_order(said.text) if said.commands else None
+        key, order = key_of(session), read_order(said.text) if said.commands else None
         if order is None:
             texts = service.stream(key, said.text, said.message_id, existing=True)
             return await _reply(request, texts, said.stream)
         if order.name == "retry":
             return await retry(session, request, said.stream)
-        return await _reply(request, _note(await obey(order, service, key)), said.stream, note=True)
+        note = _note(await obey(order, service, await known_key(store, session)))
+        return await _reply(request, note, said.stream, note=True)
 
     @router.post("/{session}/retry", response_model=None, responses=answers)
     async def retry(

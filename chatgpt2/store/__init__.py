@@ -24,7 +24,7 @@ from chatgpt2.store.letters import (
 from chatgpt2.store.mailbox import Mailbox
 from chatgpt2.store.overview import Activity, count_sessions, latest_activity
 from chatgpt2.store.people import People, Person
-from chatgpt2.store.records import Exchange, SessionInfo, SessionKey, StoredTurn
+from chatgpt2.store.records import Exchange, SessionInfo, SessionKey, Standing, StoredTurn
 from chatgpt2.store.sessions import SessionStore
 
 __all__ = [
@@ -54,6 +54,7 @@ __all__ = [
     "SessionInfo",
     "SessionKey",
     "SessionStore",
+    "Standing",
     "StoredTurn",
     "Verdict",
     "Waiting",

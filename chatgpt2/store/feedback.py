@@ -58,7 +58,7 @@ class Feedback:
         there is no such reply in the conversation.
         """
         async with self._store.writing() as db:
-            session = await find(db, key)
+            session = await db.run_sync(find, key)
             reply = None if session is None else await _reply(db, session, position, message_id)
             if reply is None:
                 return None

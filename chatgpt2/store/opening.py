@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
 from sqlalchemy import URL, Connection, QueuePool, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 # import Alembic; a test compares.
 HEAD = "0004"
 
-T = TypeVar("T")
-Work = Callable[[Connection], T]  # on the database, inside a transaction
 
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}
 _LAST_SECONDS, _LAST_PAUSE = 5.0, 0.01  # that transactions have to end

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
-from chatgpt2.dialogue import Role
+from chatgpt2.dialogue import Dialogue, Role, Turn
 
 # "blocked": the message or its reply held a blocked word.
 Removal = Literal["reset", "undo", "retry", "blocked"]
@@ -33,6 +33,17 @@ class Exchange:
     user: str
     bot: str
     message_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a turn begins with: the session's own settings and opening turns (None: it has none), what was said, and
+    the reply that the message has got already."""
+
+    settings: dict[str, Any]
+    persona: tuple[Turn, ...] | None
+    dialogue: Dialogue
+    earlier: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,7 @@
-"""Rows of sessions and turns, inside a transaction that somebody else holds."""
+"""Rows of sessions and turns, inside a transaction that somebody else holds.
+
+The statements of a turn are made once: making one costs as much as having it done by SQLite.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,54 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    bindparam,
+    func,
+    insert,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chatgpt2.store.records import Removal, SessionKey
 from chatgpt2.store.tables import sessions, turns
 
 ACTIVE = turns.c.removed.is_(None)
+
+IS_KEY = and_(
+    *(sessions.c[part] == bindparam(f"of_{part}") for part in ("platform", "account", "chat", "thread"))
+)
+_FIND = select(sessions.c.id).where(IS_KEY).with_for_update()
+_TOUCH = update(sessions).where(IS_KEY).values(last_active=bindparam("now")).returning(sessions.c.id)
+
+OF_SESSION = turns.c.session_id == bindparam("session")
+_HIGHEST = select(func.coalesce(func.max(turns.c.position), -1)).where(OF_SESSION)
+_ADD = insert(turns)
+# The role is written out: a parameter would hide from SQLite that the index of users' messages fits.
+_ASKED = (
+    select(turns.c.position)
+    .where(OF_SESSION, turns.c.message_id == bindparam("message"), turns.c.role == literal_column("'user'"))
+    .limit(1)
+)
+_REPLY = (
+    select(turns.c.text)
+    .where(
+        OF_SESSION,
+        turns.c.position > bindparam("asked"),
+        turns.c.message_id == bindparam("message"),
+        turns.c.role == "bot",
+    )
+    .order_by(turns.c.position.desc())
+    .limit(1)
+)
+_COLUMNS = (
+    *("role", "user_id", "text", "message_id", "model", "tokens", "latency"),
+    *("created", "removed", "removed_why"),
+)
 
 
 def is_key(key: SessionKey) -> ColumnElement[bool]:
@@ -25,71 +68,71 @@ def is_key(key: SessionKey) -> ColumnElement[bool]:
     )
 
 
-async def find(db: AsyncConnection, key: SessionKey) -> int | None:
+def of(key: SessionKey) -> dict[str, Any]:
+    """What IS_KEY asks for."""
+    return {
+        "of_platform": key.platform,
+        "of_account": key.account,
+        "of_chat": key.chat,
+        "of_thread": key.thread,
+    }
+
+
+def find(db: Connection, key: SessionKey) -> int | None:
     """The session's row, locked until the transaction ends: who writes to one session writes in turn.
     (SQLite has one lock for the whole file and leaves out FOR UPDATE.)"""
-    found: int | None = await db.scalar(select(sessions.c.id).where(is_key(key)).with_for_update())
+    found: int | None = db.execute(_FIND, of(key)).scalar()
     return found
 
 
-async def claim(db: AsyncConnection, key: SessionKey, now: datetime) -> int:
-    """The session's row, made when it is not there, and marked as active now."""
-    session = await find(db, key)
-    if session is None:
-        session = await create(db, key, now)
-    await db.execute(update(sessions).where(sessions.c.id == session).values(last_active=now))
-    return session
+def claim(db: Connection, key: SessionKey, now: datetime) -> int:
+    """The session's row, made when it is not there, locked, and marked as active now."""
+    found: int | None = db.execute(_TOUCH, {**of(key), "now": now}).scalar()
+    return _create(db, key, now) if found is None else found
 
 
-async def create(db: AsyncConnection, key: SessionKey, now: datetime) -> int:
+def _create(db: Connection, key: SessionKey, now: datetime) -> int:
     row = {"platform": key.platform, "account": key.account, "chat": key.chat, "thread": key.thread}
     new = insert(sessions).values(**row, settings={}, created=now, last_active=now)
     try:
-        async with db.begin_nested():
-            made: int = (await db.execute(new.returning(sessions.c.id))).scalar_one()
+        with db.begin_nested():
+            made: int = db.execute(new.returning(sessions.c.id)).scalar_one()
             return made
     except IntegrityError:  # PostgreSQL: another process made it between our look and our insert
-        session = await find(db, key)
+        session: int | None = db.execute(_TOUCH, {**of(key), "now": now}).scalar()
         if session is None:
             raise
         return session
 
 
-async def add(db: AsyncConnection, session: int, *rows: Mapping[str, Any]) -> None:
-    highest = select(func.coalesce(func.max(turns.c.position), -1)).where(turns.c.session_id == session)
-    position = (await db.execute(highest)).scalar_one() + 1
-    for offset, row in enumerate(rows):
-        await db.execute(insert(turns).values(**row, session_id=session, position=position + offset))
+def add(db: Connection, session: int, *rows: Mapping[str, Any]) -> None:
+    position = db.execute(_HIGHEST, {"session": session}).scalar_one() + 1
+    empty: dict[str, Any] = dict.fromkeys(_COLUMNS)
+    places = ({"session_id": session, "position": position + offset} for offset in range(len(rows)))
+    db.execute(_ADD, [{**empty, **place, **row} for place, row in zip(places, rows, strict=True)])
 
 
-async def remove(
-    db: AsyncConnection, session: int, why: Removal, now: datetime, *which: ColumnElement[bool]
-) -> int:
+def remove(db: Connection, session: int, why: Removal, now: datetime, *which: ColumnElement[bool]) -> int:
     chosen = update(turns).where(turns.c.session_id == session, ACTIVE, *which)
-    return (await db.execute(chosen.values(removed=now, removed_why=why))).rowcount
+    return db.execute(chosen.values(removed=now, removed_why=why)).rowcount
 
 
-async def last_user_turn(db: AsyncConnection, session: int) -> tuple[int, str, str | None] | None:
+def last_user_turn(db: Connection, session: int) -> tuple[int, str, str | None] | None:
     chosen = (
         select(turns.c.position, turns.c.text, turns.c.message_id)
         .where(turns.c.session_id == session, turns.c.role == "user", ACTIVE)
         .order_by(turns.c.position.desc())
         .limit(1)
     )
-    row = (await db.execute(chosen)).one_or_none()
+    row = db.execute(chosen).one_or_none()
     return None if row is None else (row[0], row[1], row[2])
 
 
-async def reply_to(
-    db: AsyncConnection, session: int | ColumnElement[Any], message_id: str | None
-) -> str | None:
+def reply_to(db: Connection, session: int, message_id: str | None) -> str | None:
+    """The latest reply to a message. That of a new message is looked for in an index, not among the turns."""
     if message_id is None:
         return None
-    chosen = (
-        select(turns.c.text)
-        .where(turns.c.session_id == session, turns.c.message_id == message_id, turns.c.role == "bot")
-        .order_by(turns.c.position.desc())
-        .limit(1)
-    )
-    found: str | None = await db.scalar(chosen)
+    of = {"session": session, "message": message_id}
+    asked = db.execute(_ASKED, of).scalar()
+    found: str | None = None if asked is None else db.execute(_REPLY, {**of, "asked": asked}).scalar()
     return found

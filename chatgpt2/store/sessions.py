@@ -8,26 +8,30 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, asyn
 from datetime import UTC, datetime
 from typing import Any, Literal, Self, cast
 
-from sqlalchemy import URL, ColumnElement, QueuePool, ScalarSelect, Select, and_, delete, func, select, update
+from sqlalchemy import (
+    URL,
+    ColumnElement,
+    QueuePool,
+    ScalarSelect,
+    Select,
+    delete,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chatgpt2.dialogue import Dialogue, Turn
 from chatgpt2.errors import StoreError
+from chatgpt2.store import exchanges
 from chatgpt2.store.faults import plain_faults, plain_name
-from chatgpt2.store.opening import T, Work, close_engine, open_engine, read_url
+from chatgpt2.store.opening import close_engine, open_engine, read_url
 from chatgpt2.store.order import SessionOrder
-from chatgpt2.store.records import Exchange, Removal, SessionInfo, SessionKey, StoredTurn
-from chatgpt2.store.rows import (
-    ACTIVE,
-    add,
-    claim,
-    find,
-    is_key,
-    last_user_turn,
-    remove,
-    reply_to,
-)
+from chatgpt2.store.records import Exchange, Removal, SessionInfo, SessionKey, Standing, StoredTurn
+from chatgpt2.store.rows import ACTIVE, claim, find, is_key
+from chatgpt2.store.sqlite import thread_engine
 from chatgpt2.store.tables import sessions, turns
+from chatgpt2.store.together import Apart, Doing, T, Together, Work
 
 _RECORDED = "position role text created user_id message_id model tokens latency removed removed_why"
 _RECORD = [turns.c[name] for name in _RECORDED.split()]
@@ -65,6 +69,12 @@ class SessionStore:
         # SQLite makes a waiting writer sleep and look again; our own writers can be woken in turn.
         single = engine.dialect.name == "sqlite"
         self._one_writer = asyncio.Lock() if single else nullcontext()
+        self._reader: Doing = (
+            Together(thread_engine(engine, writes=False), nullcontext()) if single else Apart(engine)
+        )
+        self._changer: Doing = (
+            Together(thread_engine(engine, writes=True), self._one_writer) if single else Apart(self._writer)
+        )
         self._order = SessionOrder(engine)
         self._timed: Timed = lambda kind: nullcontext()
         self._closed = False
@@ -78,6 +88,8 @@ class SessionStore:
         """Close the connections. Who asks from now on gets StoreError; who is in a transaction may end it."""
         self._closed = True
         await self._order.close()
+        await self._reader.close()
+        await self._changer.close()
         await close_engine(self._engine)
 
     @property
@@ -110,7 +122,7 @@ class SessionStore:
             await db.execute(select(1))
 
     async def load(self, key: SessionKey) -> Dialogue:
-        """The conversation as it stands; empty for a session that nobody has spoken in."""
+        """The whole conversation; empty for a session that nobody has spoken in."""
         chosen = (
             select(turns.c.role, turns.c.text)
             .join(sessions)
@@ -119,6 +131,11 @@ class SessionStore:
         )
         async with self.reading() as db:
             return Dialogue(tuple(Turn(role, text) for role, text in await db.execute(chosen)))
+
+    async def standing(self, key: SessionKey, most: int, message_id: str | None = None) -> Standing | None:
+        """Where the conversation stands, with its latest turns: `most` of them, if there are so many, or some more.
+        None: there is no such session."""
+        return await self.read(lambda db: exchanges.standing(db, key, message_id, most))
 
     async def append(
         self,
@@ -135,18 +152,9 @@ class SessionStore:
     ) -> str:
         """Store an exchange; return the reply that stands: `bot_text`, or the earlier one when another
         process has answered the same message meanwhile. With `removed` it is only on record."""
-        now = datetime.now(UTC)
-        common = {"message_id": message_id, "created": now}
-        common |= {"removed": now, "removed_why": removed} if removed else {}
-        said = {**common, "role": "user", "text": user_text, "user_id": user_id}
-        answered = {**common, "role": "bot", "text": bot_text, "model": model, "tokens": tokens}
-        async with self.writing() as db:
-            session = await claim(db, key, now)
-            earlier = await reply_to(db, session, message_id)
-            if earlier is not None:
-                return earlier
-            await add(db, session, said, {**answered, "latency": latency})
-        return bot_text
+        user = {"text": user_text, "user_id": user_id}
+        bot = {"text": bot_text, "model": model, "tokens": tokens, "latency": latency}
+        return await self.write(lambda db: exchanges.append(db, key, user, bot, message_id, removed))
 
     async def replace_reply(
         self,
@@ -158,43 +166,21 @@ class SessionStore:
         latency: float | None = None,
     ) -> None:
         """Put `bot_text` in the place of the last reply, which stays on record as retried."""
-        now = datetime.now(UTC)
-        answered = {"role": "bot", "text": bot_text, "model": model, "tokens": tokens, "latency": latency}
-        async with self.writing() as db:
-            session = await claim(db, key, now)
-            last = await last_user_turn(db, session)
-            if last is None:
-                return
-            position, _, message_id = last
-            await remove(db, session, "retry", now, turns.c.position > position)
-            await add(db, session, {**answered, "message_id": message_id, "created": now})
+        bot = {"text": bot_text, "model": model, "tokens": tokens, "latency": latency}
+        await self.write(lambda db: exchanges.replace_reply(db, key, bot))
 
     async def clear(self, key: SessionKey) -> int:
         """Start the conversation over. How many turns left it."""
-        now = datetime.now(UTC)
-        async with self.writing() as db:
-            session = await find(db, key)
-            return 0 if session is None else await remove(db, session, "reset", now)
+        return await self.write(lambda db: exchanges.clear(db, key))
 
     async def undo(self, key: SessionKey) -> Exchange | None:
         """Take back the last exchange, if there is one."""
-        async with self.writing() as db:
-            session = await find(db, key)
-            last = None if session is None else await last_user_turn(db, session)
-            if session is None or last is None:
-                return None
-            position, text, message_id = last
-            after = and_(turns.c.session_id == session, turns.c.position > position, ACTIVE)
-            replies = await db.scalars(select(turns.c.text).where(after).order_by(turns.c.position))
-            exchange = Exchange(text, "\n".join(replies), message_id)
-            await remove(db, session, "undo", datetime.now(UTC), turns.c.position >= position)
-        return exchange
+        return await self.write(lambda db: exchanges.undo(db, key))
 
     async def find_reply(self, key: SessionKey, message_id: str) -> str | None:
         """The reply that this message got, also when it has left the conversation since."""
-        own = select(sessions.c.id).where(is_key(key)).scalar_subquery()
-        async with self.reading() as db:
-            return await reply_to(db, own, message_id)
+        found = await self.standing(key, 1, message_id)
+        return None if found is None else found.earlier
 
     async def sessions(self, platform: str | None = None, limit: int | None = None) -> list[SessionInfo]:
         """The sessions (of one platform), the one last spoken in first."""
@@ -218,7 +204,7 @@ class SessionStore:
     async def create(self, key: SessionKey, title: str | None = None) -> None:
         """Make a session that nobody has spoken in yet."""
         async with self.writing() as db:
-            session = await claim(db, key, datetime.now(UTC))
+            session = await db.run_sync(claim, key, datetime.now(UTC))
             await db.execute(update(sessions).where(sessions.c.id == session).values(title=title))
 
     async def rename(self, key: SessionKey, title: str | None) -> None:
@@ -235,7 +221,7 @@ class SessionStore:
     async def delete(self, key: SessionKey) -> bool:
         """Delete a session with all that was said in it. False: there is none."""
         async with self.writing() as db:
-            session = await find(db, key)
+            session = await db.run_sync(find, key)
             if session is None:
                 return False
             await db.execute(delete(turns).where(turns.c.session_id == session))
@@ -253,25 +239,25 @@ class SessionStore:
     async def set_settings(self, key: SessionKey, settings: Mapping[str, Any]) -> None:
         """Replace this session's own settings."""
         async with self.writing() as db:
-            session = await claim(db, key, datetime.now(UTC))
+            session = await db.run_sync(claim, key, datetime.now(UTC))
             await db.execute(update(sessions).where(sessions.c.id == session).values(settings=dict(settings)))
 
     async def set_persona(self, key: SessionKey, persona: Iterable[Turn] | None) -> None:
         """Replace this session's opening turns; None: back to the model's own."""
         kept = None if persona is None else [[turn.role, turn.text] for turn in persona]
         async with self.writing() as db:
-            session = await claim(db, key, datetime.now(UTC))
+            session = await db.run_sync(claim, key, datetime.now(UTC))
             await db.execute(update(sessions).where(sessions.c.id == session).values(persona=kept))
 
     async def read(self, work: Work[T]) -> T:
-        """Do a piece of work that only reads."""
-        async with self.reading() as db:
-            return await db.run_sync(work)
+        """Do a piece of work that only reads; see Together."""
+        with self._timed("read"), self._faults():
+            return await self._reader.do(work)
 
     async def write(self, work: Work[T]) -> T:
-        """Do a piece of work in a transaction. Nothing but the database may be changed by it."""
-        async with self.writing() as db:
-            return await db.run_sync(work)
+        """Do a piece of work that writes, together with what else is waiting; see Together."""
+        with self._timed("write"), self._faults():
+            return await self._changer.do(work)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:

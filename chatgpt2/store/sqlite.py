@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
@@ -32,24 +32,34 @@ def sqlite_engine(url: URL, *, migrating: bool = False) -> AsyncEngine:
         connect_args=_connect_args(),
         **({"poolclass": NullPool} if migrating else {}),
     )
+    _prepare(engine.sync_engine, migrating)
+    return engine
 
-    @event.listens_for(engine.sync_engine, "connect")
+
+def thread_engine(engine: AsyncEngine, *, writes: bool) -> Engine:
+    """The same database for one thread at a time, without an event loop."""
+    url = engine.url.set(drivername="sqlite+pysqlite")
+    plain = create_engine(url, connect_args={**_connect_args(), "check_same_thread": False})
+    _prepare(plain, migrating=False)
+    return plain.execution_options(writes=writes)
+
+
+def _prepare(engine: Engine, migrating: bool) -> None:
+    @event.listens_for(engine, "connect")
     def _on_connect(connection: Any, record: Any) -> None:
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA foreign_keys={'OFF' if migrating else 'ON'}")
-        # FULL: also a power cut loses no finished turn. It costs one fsync per exchange.
+        # FULL: also a power cut loses no finished turn. It costs one fsync for all that is written together.
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.close()
 
-    @event.listens_for(engine.sync_engine, "begin")
+    @event.listens_for(engine, "begin")
     def _on_begin(connection: Connection) -> None:
         # A transaction that reads first and writes later fails at once when another wrote between; taking the
         # writer's lock at the beginning makes it wait instead.
         options = connection.get_execution_options()
         if not options.get("plain", False):
             connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writes", False) else "BEGIN")
-
-    return engine
 
 
 def _connect_args() -> dict[str, Any]:

@@ -82,11 +82,13 @@ async def test_who_takes_nothing_does_not_keep_the_engine(tmp_path: Path) -> Non
         writer.transport.abort()
 
 
-@pytest.mark.parametrize("length", ["Content-Length: 14", "Transfer-Encoding: chunked"])
-async def test_a_body_that_comes_too_slowly_is_refused(tmp_path: Path, length: str) -> None:
+@pytest.mark.parametrize(
+    ("length", "beginning"), [("Content-Length: 14", b'{"'), ("Transfer-Encoding: chunked", b'2\r\n{"\r\n')]
+)
+async def test_a_body_that_comes_too_slowly_is_refused(tmp_path: Path, length: str, beginning: bytes) -> None:
     async with served(tmp_path, Scripted(), http={"limits": Limits(body_seconds=0.3)}) as url:
         reader, writer = await connected(url)
-        writer.write(HEAD + f"{length}\r\n\r\n".encode() + b'{"')
+        writer.write(HEAD + f"{length}\r\n\r\n".encode() + beginning)
         async with asyncio.timeout(30):
             head, _, body = (await reader.read()).partition(b"\r\n\r\n")
         writer.close()

@@ -175,7 +175,7 @@ async def test_what_was_deleted_stays_deleted(http: httpx.AsyncClient, engine: S
     engine.pause.set()
     assert await first == "一二三"
     assert (await deleting).status_code == 204
-    assert (await late).status_code == 400
+    assert (await late).status_code == 404
     assert (await http.get(f"{API}/{session}")).status_code == 404
 
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, Engine, event
 
 from chatgpt2.errors import StoreError
 from chatgpt2.store import SessionKey, SessionStore
@@ -89,7 +89,7 @@ async def test_killed_writers_leave_no_half_turn(url: str) -> None:
             assert turns >= 2 * written
 
 
-async def test_a_full_disk_is_told_and_passes(tmp_path: Path) -> None:
+async def test_a_full_disk_is_told_and_passes(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     full = False
 
     def limit(connection: Connection) -> None:
@@ -97,8 +97,8 @@ async def test_a_full_disk_is_told_and_passes(tmp_path: Path) -> None:
         connection.exec_driver_sql(f"PRAGMA max_page_count={1 if full else 1_000_000}")
 
     store = await SessionStore.open(f"sqlite:///{tmp_path}/chat.db")
-    async with store.reading() as db:
-        event.listen(db.sync_engine, "begin", limit)
+    event.listen(Engine, "begin", limit)
+    request.addfinalizer(lambda: event.remove(Engine, "begin", limit))
     async with store:
         await store.append(KEY, "一", "甲")
         full = True

@@ -9,7 +9,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
 
 from chatgpt2.errors import StoreError
 from chatgpt2.store import SessionKey, SessionStore, opening, sqlite
@@ -199,14 +199,14 @@ async def test_a_locked_database(file: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert len(await store.load(KEY)) == 4
 
 
-async def test_a_full_disk_fails_and_recovers(file: Path) -> None:
+async def test_a_full_disk_fails_and_recovers(file: Path, request: pytest.FixtureRequest) -> None:
+    def fill(connection: Connection) -> None:
+        connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+
     async with await SessionStore.open(f"sqlite:///{file}") as store:
-
-        @event.listens_for(store._engine.sync_engine, "begin")
-        def _fill(connection: Connection) -> None:
-            connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
-
         pages = 20
+        event.listen(Engine, "begin", fill)
+        request.addfinalizer(lambda: event.remove(Engine, "begin", fill))
         with pytest.raises(StoreError, match="the disk is full"):
             await store.append(KEY, "你好", "长" * 100_000)
         assert await store.record(KEY) == []

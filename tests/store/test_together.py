@@ -1,0 +1,129 @@
+"""Work that is done in one transaction, and what a turn reads."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, Engine, event, text
+
+from chatgpt2.dialogue import Turn
+from chatgpt2.errors import StoreError
+from chatgpt2.store import SessionKey, SessionStore
+from chatgpt2.store.exchanges import append
+
+KEY = SessionKey("web", chat="one")
+
+
+async def _blocked(store: SessionStore) -> tuple[threading.Event, asyncio.Task[None]]:
+    """Work that is under way until the event is set."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait(db: Connection) -> None:
+        begun.set()
+        go_on.wait(30)
+
+    first = asyncio.create_task(store.write(wait))
+    await asyncio.to_thread(begun.wait, 30)
+    return go_on, first
+
+
+def _say(db: Connection, words: str) -> str:
+    return append(db, KEY, {"text": words}, {"text": "好"}, None, None)
+
+
+async def test_what_waits_is_written_in_one_transaction_in_its_order(tmp_path: Path) -> None:
+    begins: list[Connection] = []
+    note = begins.append
+    async with await SessionStore.open(f"sqlite:///{tmp_path}/chat.db") as store:
+        go_on, first = await _blocked(store)
+        waiting = [asyncio.create_task(store.append(KEY, str(number), "好")) for number in range(20)]
+        await asyncio.sleep(0)
+        event.listen(Engine, "begin", note)
+        try:
+            go_on.set()
+            await asyncio.gather(first, *waiting)
+        finally:
+            event.remove(Engine, "begin", note)
+        said = (await store.load(KEY)).turns[::2]
+    assert len(begins) == 1
+    assert [turn.text for turn in said] == [str(number) for number in range(20)]
+
+
+async def test_work_that_fails_takes_nothing_else_with_it(tmp_path: Path) -> None:
+    def fail(db: Connection) -> None:
+        _say(db, "never")
+        db.execute(text("SELECT 1 FROM nowhere"))
+
+    async with await SessionStore.open(f"sqlite:///{tmp_path}/chat.db") as store:
+        go_on, first = await _blocked(store)
+        before = asyncio.create_task(store.append(KEY, "一", "好"))
+        failing = asyncio.create_task(store.write(fail))
+        after = asyncio.create_task(store.append(KEY, "二", "好"))
+        await asyncio.sleep(0)
+        go_on.set()
+        with pytest.raises(StoreError, match="no such table"):
+            await failing
+        await asyncio.gather(first, before, after)
+        assert [turn.text for turn in (await store.load(KEY)).turns[::2]] == ["一", "二"]
+
+
+async def test_who_is_cancelled_before_its_turn_has_written_nothing(tmp_path: Path) -> None:
+    async with await SessionStore.open(f"sqlite:///{tmp_path}/chat.db") as store:
+        go_on, first = await _blocked(store)
+        leaving = asyncio.create_task(store.append(KEY, "never", "好"))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        go_on.set()
+        await first
+        assert not (await store.load(KEY)).turns
+
+
+async def test_who_is_cancelled_while_it_is_written_waits_until_it_is(tmp_path: Path) -> None:
+    async with await SessionStore.open(f"sqlite:///{tmp_path}/chat.db") as store:
+        go_on, first = await _blocked(store)
+        first.cancel()
+        await asyncio.wait((first,), timeout=0.05)
+        assert not first.done()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+
+
+async def test_of_a_long_conversation_the_latest_turns_are_read_from_a_place_that_seldom_moves(
+    url: str,
+) -> None:
+    async with await SessionStore.open(url) as store:
+        assert await store.standing(KEY, 4) is None
+        beginnings = set()
+        for number in range(20):
+            await store.append(KEY, f"问{number}", f"答{number}", message_id=str(number))
+            standing = await store.standing(KEY, 4, "3")
+            assert standing is not None and standing.earlier == (None if number < 3 else "答3")
+            turns = standing.dialogue.turns
+            assert turns[-1] == Turn("bot", f"答{number}") and min(4, 2 * number + 2) <= len(turns) <= 8
+            beginnings.add(turns[0].text)
+    assert beginnings == {"问0", *(f"问{number}" for number in range(2, 18, 2))}
+
+
+async def test_no_turn_is_looked_at_to_find_that_a_message_is_new(tmp_path: Path) -> None:
+    statements: list[str] = []
+
+    def note(connection: Connection, cursor: object, statement: str, *others: object) -> None:
+        statements.append(statement)
+
+    async with await SessionStore.open(f"sqlite:///{tmp_path}/chat.db") as store:
+        await store.append(KEY, "一", "好")
+        event.listen(Engine, "before_cursor_execute", note)
+        try:
+            await store.standing(KEY, 4, "new")
+        finally:
+            event.remove(Engine, "before_cursor_execute", note)
+        (asked,) = [each for each in statements if "message_id = " in each]
+        async with store.reading() as db:
+            plan = await db.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked}", (1, "new", 1, 0))
+            assert "uq_turns_user_message" in str(plan.all())
