@@ -76,6 +76,8 @@ bench: $(INSTALLED)
 	$(VENV)/bin/python benchmarks/decode.py
 	$(VENV)/bin/python benchmarks/serve.py
 	$(VENV)/bin/python benchmarks/train.py
+	$(VENV)/bin/python benchmarks/gateway.py
+	$(VENV)/bin/python benchmarks/crash.py --rounds 20
 
 $(VENV)/bin/python:
 	@if [ -z "$(PYTHON)" ]; then \
