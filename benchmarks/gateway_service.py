@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 from gateway import REPLY, said
-from serve_service import _model, _without_model
+from serve_service import _without_model, model
 
 from chatgpt2.chat import ChatService
 from chatgpt2.dialogue import Dialogue
@@ -24,7 +24,7 @@ from chatgpt2.store import SessionStore
 
 async def be(kind: str, folder: Path, url: str, token: str) -> None:
     """Run the bot until the input ends."""
-    serving = _model(folder) if kind == "model" else _without_model("instant")
+    serving = model(folder) if kind == "model" else _without_model("instant")
     async with await SessionStore.open(f"sqlite:///{folder}/talk.db") as store:
         service = ChatService(serving, store)
         bot, client = make_bot("telegram", {"token": token, "base-url": url, "notice": ""}, store)
