@@ -53,7 +53,7 @@ $(DEMO)/.trained: | $(INSTALLED)
 	@touch "$@"
 
 test: lint
-	$(VENV)/bin/python -m pytest -n 2 --dist worksteal
+	$(VENV)/bin/python -m pytest -n 3 --dist worksteal
 
 # mypy finds packages by their folders, so it is shown the layout of the wheel: bots inside chatgpt2.
 lint: $(INSTALLED_DEV)

@@ -9,7 +9,7 @@ from fakes.crashing import USERS, crashing
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("database", "rounds", "processes"), [("sqlite", 14, 1), ("postgresql", 6, 2)])
+@pytest.mark.parametrize(("database", "rounds", "processes"), [("sqlite", 20, 1), ("postgresql", 20, 2)])
 async def test_killed_processes_lose_nothing_and_say_nothing_twice(
     database: str, rounds: int, processes: int, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
