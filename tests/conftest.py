@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Generator
 from pathlib import Path
@@ -24,6 +25,13 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith("CHATGPT2_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("CHATGPT2_HOME", str(tmp_path / "home"))
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays, so the collector need not look at it again: it does so for a quarter of a second
+    at the end of each training run."""
+    gc.collect()
+    gc.freeze()
 
 
 def _refuse_skip(report: Any) -> None:

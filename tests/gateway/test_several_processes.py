@@ -16,10 +16,21 @@ CHATS, EACH = 12, 4
 
 
 class Echo(Scripted):
-    """Says again what it was told last, slowly enough for others to come in between."""
+    """Says again what it was told last, slowly enough for others to come in between.
+
+    company  says nothing until as many as two have been asked
+    """
+
+    def __init__(self, company: set[Echo] | None = None) -> None:
+        super().__init__()
+        self.company = company
 
     async def generate(self, prompt_ids: Any, params: Any) -> Any:
         text = "".join(map(chr, prompt_ids)).split("|")[-1]
+        if self.company is not None:
+            self.company.add(self)
+            while len(self.company) < 2:
+                await asyncio.sleep(0.002)
         self.replies = [text]
         async for step in super().generate(prompt_ids, params):
             await asyncio.sleep(0.002)
@@ -44,11 +55,11 @@ def check(sent: list[tuple[str, str]], repeated: int) -> None:
 
 
 async def test_they_share_the_work_and_keep_the_order(url: str) -> None:
-    first, second = Memory(), Memory()
+    first, second, company = Memory(), Memory(), set[Echo]()
     second.sent = first.sent
     async with (
-        gateway_of(url, Echo(), first, at_once=3) as one,
-        gateway_of(url, Echo(), second, at_once=3) as two,
+        gateway_of(url, Echo(company), first, at_once=3) as one,
+        gateway_of(url, Echo(company), second, at_once=3) as two,
     ):
         await say_all(first)
         await first.until(lambda: len(first.sent) == CHATS * EACH)
