@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -220,6 +221,34 @@ def test_what_did_not_get_through_is_said_once_it_can_be(page: Page, server: Ser
     server.busy(False)
     page.wait(lambda: page.said() == ["你好", "答1"])  # by itself, after Retry-After
     assert page.element("#notice").text == ""
+
+
+@browser_needed
+def test_why_the_service_refuses_is_said_in_the_language_of_the_page(page: Page, server: Server) -> None:
+    page.type("你好\n")
+    page.wait(lambda: page.said() == ["你好", "答1"] and page.texts("#sessions button"))
+    (session,) = httpx.get(f"{server.url}/api/sessions").json()
+    httpx.delete(f"{server.url}/api/sessions/{session['id']}")
+    page.type("在吗\n")
+    page.wait(lambda: "这个会话已经不在了。" in page.element("#notice").text)
+    page.driver.get(f"{server.url}/admin")
+    page.wait(lambda: page.element("#reload").is_displayed())
+    page.click("#reload")
+    page.click("dialog.ask .main")  # there is no model to load
+    page.wait(lambda: "模型没有换成，仍用原来的。" in page.element("#told").text)
+
+
+def test_every_refusal_has_words_in_both_languages() -> None:
+    folder = resources.files("chatgpt2.server")
+    trees = [ast.parse(file.read_text("utf-8")) for file in folder.iterdir() if file.name.endswith(".py")]
+    calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    given = [each.args for each in calls if isinstance(each.func, ast.Name) and each.func.id == "Fault"]
+    parts = [part for args in given for each in args[2:3] for part in ast.walk(each)]
+    codes = {part.value for part in parts if isinstance(part, ast.Constant)} - {"window"}
+    words = (folder / "page" / "words.js").read_text("utf-8").split("refusals: {")[1:]
+    wordless = {code for code in codes if not all(f" {code}: " in each for each in words)}
+    # The page asks for a key itself, and writes good JSON.
+    assert len(words) == 2 and wordless == {"missing_api_key", "invalid_api_key", "invalid_json"}
 
 
 @browser_needed

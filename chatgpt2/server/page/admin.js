@@ -1,6 +1,6 @@
 import { call, Refused } from "./api.js";
 import { drawBots } from "./bots.js";
-import { $, ago, ask, askForKey, dressing, icon, make, words } from "./look.js";
+import { $, ago, ask, askForKey, dressing, icon, make, why, words } from "./look.js";
 import { plot } from "./plot.js";
 
 const EVERY = 2000; // milliseconds between two looks at the load
@@ -127,7 +127,7 @@ async function reload() {
     training = null;
     $("told").textContent = words.reloaded;
   } catch (error) {
-    $("told").textContent = error instanceof Refused ? words.broken + error.message : words.stale;
+    $("told").textContent = error instanceof Refused ? why(error) : words.stale;
   }
   $("reload").disabled = false;
 }
@@ -137,7 +137,7 @@ async function watch() {
     if (!document.hidden) await look();
   } catch (error) {
     if (error.status === 401) return askForKey();
-    $("notice").textContent = error instanceof Refused ? words.broken + error.message : words.stale;
+    $("notice").textContent = error instanceof Refused ? why(error) : words.stale;
   }
   setTimeout(watch, EVERY);
 }

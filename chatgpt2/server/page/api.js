@@ -1,8 +1,9 @@
 // The service, as the pages use it.
 export class Refused extends Error {
-  constructor(status, message, wait = null) {
+  constructor(status, { message, code } = {}, wait = null) {
     super(message);
     this.status = status;
+    this.code = code; // of the service's own, in English like the message: look.js has words for people
     this.wait = wait; // seconds after which it may be tried again
   }
 }
@@ -10,7 +11,7 @@ export class Refused extends Error {
 async function refusal(answer) {
   const body = await answer.json().catch(() => ({}));
   const wait = Number(answer.headers.get("Retry-After")) || null;
-  return new Refused(answer.status, body.error?.message ?? answer.statusText, wait);
+  return new Refused(answer.status, body.error ?? { message: answer.statusText }, wait);
 }
 
 // Where a key is asked for, it is kept in this browser.
@@ -52,7 +53,7 @@ export async function* stream(path, body, signal) {
       const data = event.replace(/^data: /, "");
       if (data === "[DONE]") return;
       const said = JSON.parse(data);
-      if (said.error) throw new Refused(500, said.error.message);
+      if (said.error) throw new Refused(500, said.error);
       yield said;
     }
   }

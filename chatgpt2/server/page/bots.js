@@ -1,6 +1,6 @@
 // The bots on the operations page: how they are, and logging one in.
 import { call, Refused } from "./api.js";
-import { $, button, drawn, make, words } from "./look.js";
+import { $, button, drawn, make, why, words } from "./look.js";
 
 const EVERY = 1000; // milliseconds between two looks at a login
 const CELL = 5; // pixels of a square of the QR code
@@ -44,7 +44,7 @@ async function follow(first) {
       draw(now);
       if (!now.running) return;
     } catch (error) {
-      $("login").replaceChildren(make("p", { className: "ill" }, error instanceof Refused ? words.broken + error.message : words.stale));
+      $("login").replaceChildren(make("p", { className: "ill" }, error instanceof Refused ? why(error) : words.stale));
       if (error instanceof Refused) return;
     }
     await new Promise((resume) => setTimeout(resume, EVERY));

@@ -97,6 +97,13 @@ export async function askForKey() {
   location.reload();
 }
 
+// Why the service refused, in the page's language. What has no words yet is told as the service tells it, in English.
+export function why({ code, status, message }) {
+  const known = words.refusals[code] ?? words.refusals[status];
+  if (!known) return words.broken + message;
+  return typeof known === "function" ? known(message) : known;
+}
+
 // How long ago, in a word.
 export function ago(time) {
   const minutes = Math.floor((Date.now() - new Date(time)) / 60_000);

@@ -1,6 +1,6 @@
 // Telling what went wrong, and trying it again.
 import { Refused } from "./api.js";
-import { $, askForKey, button, make, words } from "./look.js";
+import { $, askForKey, button, make, why, words } from "./look.js";
 
 const LONGEST_WAIT = 60; // seconds: who has to wait longer presses the button
 let waking = null; // the timer that tries again
@@ -26,12 +26,13 @@ function tell(error, act) {
   if (!(error instanceof Refused)) notice(words.unreachable, act);
   else if (error.status === 401) askForKey().then(() => notice(words.keyless, act));
   else if (error.status === 429 || error.status === 503) tellBusy(error, act);
-  else notice(words.broken + error.message, act);
+  else notice(why(error), act);
 }
 
 // The service says when it may be asked again, and then it is.
-function tellBusy({ status, wait }, act) {
-  notice(status === 503 ? words.leaving : words.busy, act);
+function tellBusy(error, act) {
+  const { wait } = error;
+  notice(why(error), act);
   if (!act || !wait || wait > LONGEST_WAIT) return;
   let left = wait + 1;
   const count = make("span", { ariaHidden: "true" });

@@ -1,6 +1,6 @@
 // The drawer: how replies are chosen in this session, and the lines it begins with.
 import { Refused } from "./api.js";
-import { $, button, make, words } from "./look.js";
+import { $, button, make, why, words } from "./look.js";
 
 const SLIDERS = [
   { name: "temperature", min: 0, max: 2, step: 0.05 },
@@ -31,7 +31,7 @@ export function choose(model, { settings, persona }, save) {
       await save(chosen);
       $("drawer").close();
     } catch (error) {
-      gap.textContent = error instanceof Refused ? words.broken + error.message : words.unreachable;
+      gap.textContent = error instanceof Refused ? why(error) : words.unreachable;
     }
   };
   foot.prepend(button(words.reset, () => done({ settings: null, persona: null })));

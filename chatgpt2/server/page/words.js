@@ -10,8 +10,7 @@ const CHINESE = {
   askTitle: "会话的名字", askClear: "清空这个会话？说过的话仍留在记录里。", askDelete: "删除这个会话和说过的一切？",
   askKey: "这个服务需要 API 密钥", keyHint: "在服务器上用 chatgpt2 keys create 生成。密钥只留在这个浏览器里。",
   keyless: "没有密钥，什么也看不到。",
-  unreachable: "连不上服务，请看看它还在不在。", broken: "这次没成：", busy: "现在太忙了，请稍后再试。",
-  leaving: "服务正在停下，请稍后再试。", seconds: (n) => `${n} 秒后自动再试`,
+  unreachable: "连不上服务，请看看它还在不在。", broken: "这次没成：", seconds: (n) => `${n} 秒后自动再试`,
   settings: "设置", settingsHint: "只用于这个会话。", temperature: "温度", temperatureHint: "越高越出人意料，越低越稳当。",
   top_p: "top-p", top_pHint: "只在最可能的词里挑，加起来占到这个比例。", max_new_tokens: "最多说多长（词元）",
   repetition_penalty: "重复惩罚", repetition_penaltyHint: "1 不惩罚；越高越不肯重复说过的词。",
@@ -35,6 +34,19 @@ const CHINESE = {
   secondsAgo: (n) => `${n} 秒前`, logIn: (name) => `登录 ${name}`, qr: "要扫描的二维码",
   stages: { starting: "启动中", polling: "在接收", standby: "待命", serving: "在接收", failed: "出错了，稍后重试", stopped: "已停止" },
   letters: { received: "收到", answered: "回答", sent: "发出", seen: "重复投递", refused: "拒绝", retried: "重发", repeated: "可能重复", dropped: "放弃" },
+  // By the code of the service's refusal, else by its status; a function where the service's own text says more.
+  refusals: {
+    server_busy: "现在太忙了，请稍后再试。", rate_limit_exceeded: "问得太快了，请稍后再试。", stopping: "服务正在停下，请稍后再试。",
+    timeout: "这句话想得太久，放弃了。再试一次，或者换个说法。", stopped: "这个回答在别处被停下了。",
+    context_length_exceeded: "这句话太长，模型装不下，请说短一点。", invalid_prompt: "模型答不了这句话，请换个说法。",
+    session_not_found: "这个会话已经不在了。", turn_not_found: "这句回答已经不在会话里了。", empty_session: "还没有可以重答的话。",
+    invalid_value: (detail) => `服务没有接受：${detail}`, request_too_large: "内容太长，服务不收。", request_timeout: "发得太慢，服务没有等到。",
+    model_loading: "正在加载另一个模型，请等它好了再试。", model_not_found: (detail) => `没有找到这个模型，仍用原来的。（${detail}）`,
+    model_refused: (detail) => `模型没有换成，仍用原来的。（${detail}）`, forbidden: "没有密钥时，这只能在服务器本机上做。",
+    invalid_host: "服务不认这个网址，请用它启动时说的地址。", bot_not_found: "这里没有这个需要登录的机器人。",
+    login_not_found: "登录已经结束了，请再点一次。", nothing_asked: "现在不用回答了。",
+    internal_error: (detail) => `服务里出了错：${detail}`, 429: "现在太忙了，请稍后再试。", 503: "服务现在回答不了，请稍后再试。",
+  },
 };
 
 const ENGLISH = {
@@ -49,8 +61,7 @@ const ENGLISH = {
   askDelete: "Delete this conversation and all that was said?",
   askKey: "This service asks for an API key", keyHint: "Made on the server with chatgpt2 keys create. It stays in this browser.",
   keyless: "Without a key there is nothing to see.",
-  unreachable: "The service cannot be reached: is it running?", broken: "That failed: ", busy: "Too busy right now, please try again soon.",
-  leaving: "The service is stopping, please try again soon.", seconds: (n) => `trying again in ${n} s`,
+  unreachable: "The service cannot be reached: is it running?", broken: "That failed: ", seconds: (n) => `trying again in ${n} s`,
   settings: "Settings", settingsHint: "For this conversation only.", temperature: "Temperature", temperatureHint: "Higher surprises more, lower is safer.",
   top_p: "Top-p", top_pHint: "Choose among the likeliest words that together reach this share.", max_new_tokens: "Longest reply (tokens)",
   repetition_penalty: "Repetition penalty", repetition_penaltyHint: "1 is off; the higher, the fewer words come again.",
@@ -74,6 +85,21 @@ const ENGLISH = {
   secondsAgo: (n) => `${n} s ago`, logIn: (name) => `Log ${name} in`, qr: "The QR code to scan",
   stages: { starting: "starting", polling: "receiving", standby: "standing by", serving: "receiving", failed: "failed, tried again soon", stopped: "stopped" },
   letters: { received: "Received", answered: "Answered", sent: "Sent", seen: "Delivered again", refused: "Refused", retried: "Put off", repeated: "Maybe repeated", dropped: "Given up" },
+  refusals: {
+    server_busy: "Too busy right now, please try again soon.", rate_limit_exceeded: "That was too fast, please try again soon.",
+    stopping: "The service is stopping, please try again soon.", timeout: "This reply took too long and was given up. Try again, or say it differently.",
+    stopped: "This reply was stopped elsewhere.", context_length_exceeded: "This is too long for the model: please say less.",
+    invalid_prompt: "The model cannot answer this: please say it differently.", session_not_found: "This conversation is gone.",
+    turn_not_found: "This reply is not in the conversation any more.", empty_session: "There is nothing to answer again.",
+    invalid_value: (detail) => `Not accepted: ${detail}`, request_too_large: "This is too long for the service.",
+    request_timeout: "This came too slowly for the service.", model_loading: "Another model is being loaded: try again when it answers.",
+    model_not_found: (detail) => detail, model_refused: (detail) => detail,
+    forbidden: "Without keys this can be done on the server's own machine only.",
+    invalid_host: "The service does not know this address: use the one that it told when it started.",
+    bot_not_found: "There is no such bot here that a person logs in.", login_not_found: "The login has ended: press the button again.",
+    nothing_asked: "Nothing is asked now.", internal_error: (detail) => `Something failed in the service: ${detail}`,
+    429: "Too busy right now, please try again soon.", 503: "The service cannot answer now, please try again soon.",
+  },
 };
 
 export const WORDS = { "zh-CN": CHINESE, en: ENGLISH };
