@@ -6,13 +6,14 @@ import asyncio
 import signal
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from chatgpt2.cli.bot_settings import open_bots
 from chatgpt2.cli.home import data_folder, default_database_url
-from chatgpt2.cli.options import chosen_model, serving_options
+from chatgpt2.cli.options import chosen_model, service_options, serving_options
 from chatgpt2.engine.base import EngineOptions
 from chatgpt2.errors import AdapterError
 
@@ -27,16 +28,14 @@ def bot() -> None:
 
 @bot.command("run")
 @click.argument("names", metavar="NAME", nargs=-1, required=True)
-@click.option(
-    "--grace",
-    type=click.IntRange(0),
-    default=30,
-    show_default=True,
-    help="Seconds that running replies have at the end.",
-)
+@service_options
 @serving_options
 def run(
-    names: tuple[str, ...], grace: int, model: str | None, database: str | None, engine: EngineOptions
+    names: tuple[str, ...],
+    model: str | None,
+    database: str | None,
+    engine: EngineOptions,
+    **others: Any,
 ) -> None:
     """Run bots that fetch their messages, until Ctrl-C. Their settings are in [bots.NAME] of the TOML file.
 
@@ -44,16 +43,27 @@ def run(
     """
     path, latest = chosen_model(model)
     click.echo(f"Loading {path}{' (the latest model)' if latest else ''} …", err=True)
-    asyncio.run(_run(names, path, database or default_database_url(), engine, grace))
+    asyncio.run(_run(names, path, database or default_database_url(), engine, **others))
 
 
-async def _run(names: Sequence[str], path: str, database: str, engine: EngineOptions, grace: int) -> None:
-    from chatgpt2.chat import ChatService
-    from chatgpt2.cli.service import notify
+async def _run(
+    names: Sequence[str],
+    path: str,
+    database: str,
+    engine: EngineOptions,
+    *,
+    grace: int,
+    timeout: int,
+    blocked_words: Path | None,
+    keep_days: int | None,
+) -> None:
+    from chatgpt2.chat import BlockedWords, ChatService
+    from chatgpt2.cli.service import forgetting, notify
     from chatgpt2.gateway import Gateway
     from chatgpt2.loading import open_model
     from chatgpt2.store import SessionStore
 
+    blocked = BlockedWords.read(blocked_words) if blocked_words else None
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: loop.call_soon_threadsafe(ended.set))
@@ -61,9 +71,9 @@ async def _run(names: Sequence[str], path: str, database: str, engine: EngineOpt
     async with await SessionStore.open(database) as store, AsyncExitStack() as stack:
         bots = await open_bots(names, store, stack)
         serving = await asyncio.to_thread(open_model, path, engine, data_folder() / "openvino", notify)
-        service = ChatService(serving, store)
+        service = ChatService(serving, store, blocked=blocked, timeout=timeout)
         stack.push_async_callback(service.close)
-        async with Gateway(service, store, bots).running(grace):
+        async with forgetting(store, keep_days), Gateway(service, store, bots).running(grace):
             click.echo(f"Running {', '.join(names)}", err=True)
             tasks = {asyncio.create_task(ended.wait()), asyncio.create_task(_refuse_webhooks(bots))}
             done, running = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

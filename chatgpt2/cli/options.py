@@ -57,6 +57,32 @@ _ENGINE = (
 )
 
 
+_SERVICE = (
+    click.option(
+        "--grace",
+        type=click.IntRange(0),
+        default=30,
+        show_default=True,
+        help="Seconds that running replies have at the end.",
+    ),
+    click.option(
+        "--timeout",
+        type=click.IntRange(1),
+        default=300,
+        show_default=True,
+        help="Seconds that a reply may take; then it is given up, and nothing of it is kept.",
+    ),
+    click.option(
+        "--blocked-words",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="A file of words, one a line, that are neither answered nor said.",
+    ),
+    click.option(
+        "--keep-days",
+        type=click.IntRange(1),
+        help="Delete what was said longer ago, now and once an hour. [default: keep everything]",
+    ),
+)
 _SAMPLING = {
     "temperature": click.option("--temperature", type=float, help="0 always takes the most likely token."),
     "top_k": click.option("--top-k", type=int, help="Choose among the k most likely tokens; 0: all."),
@@ -95,6 +121,11 @@ def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def serving_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command `model`, `database` and the options of an engine."""
     return _with(_SOURCES, engine_options(command))
+
+
+def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command that answers strangers for a long time `grace`, `timeout`, `blocked_words` and `keep_days`."""
+    return _with(_SERVICE, command)
 
 
 def sampling_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import click
 
 from chatgpt2.cli.home import default_database_url
-from chatgpt2.cli.options import serving_options
+from chatgpt2.cli.options import service_options, serving_options
 from chatgpt2.engine.base import EngineOptions
 from chatgpt2.errors import ConfigError
 
@@ -30,20 +29,7 @@ _ORIGIN = re.compile(r"https?://(\[[0-9a-f:]+\]|[a-z0-9.-]+)(:[0-9]+)?")
     "model, and read and delete every conversation on the page.",
 )
 @click.option("--ask-for-keys", is_flag=True, help="Also on this machine: see `chatgpt2 keys`.")
-@click.option(
-    "--grace",
-    type=click.IntRange(0),
-    default=30,
-    show_default=True,
-    help="Seconds that running replies have at the end.",
-)
-@click.option(
-    "--timeout",
-    type=click.IntRange(1),
-    default=300,
-    show_default=True,
-    help="Seconds that a reply may take; then it is given up, and nothing of it is kept.",
-)
+@service_options
 @click.option(
     "--requests-per-minute",
     type=click.IntRange(1),
@@ -60,16 +46,6 @@ _ORIGIN = re.compile(r"https?://(\[[0-9a-f:]+\]|[a-z0-9.-]+)(:[0-9]+)?")
     metavar="URL",
     multiple=True,
     help="Let pages of this site (https://chat.example.com) use the service too. Several are possible.",
-)
-@click.option(
-    "--blocked-words",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="A file of words, one a line, that are neither answered nor said.",
-)
-@click.option(
-    "--keep-days",
-    type=click.IntRange(1),
-    help="Delete what was said longer ago, now and once an hour. [default: keep everything]",
 )
 @click.option(
     "--bot",

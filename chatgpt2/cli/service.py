@@ -65,7 +65,7 @@ async def run(terms: Terms, bound: socket.socket) -> None:
         service = ChatService(serving, store, blocked=blocked, timeout=terms.timeout)
         try:
             exchange = Exchange(service, lambda source: _load(terms, source), path, Audit(store), _say)
-            async with _forgetting(store, terms.keep_days):
+            async with forgetting(store, terms.keep_days):
                 await _serve(terms, bound, service, store, exchange, Gateway(service, store, made))
         finally:
             await service.close()
@@ -118,7 +118,7 @@ async def _serve(
 
 
 @asynccontextmanager
-async def _forgetting(store: SessionStore, days: int | None) -> AsyncIterator[None]:
+async def forgetting(store: SessionStore, days: int | None) -> AsyncIterator[None]:
     """Meanwhile delete what is older than so many days, at once and every hour."""
     if days is None:
         yield
