@@ -1,17 +1,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from adapter_rig import Notebook
+from fakes.platforms import AtTerminal
 from prompt_toolkit.input import create_pipe_input
 from test_terminal import Screen
 
-from chatgpt2.adapter import Adapter, AdapterError, ConfigError, Inbound, Reply, Services, find
-from chatgpt2.adapter.testing import CHECKS, Call, Platform, Refusal
+from chatgpt2.adapter import AdapterError, ConfigError, Inbound, find
+from chatgpt2.adapter.testing import CHECKS, Platform
 from chatgpt2.bots.terminal import Note, Terminal, build
 from chatgpt2.bots.terminal.adapter import TerminalBot
 
@@ -19,72 +19,11 @@ from chatgpt2.bots.terminal.adapter import TerminalBot
 KEPT = [check for check in CHECKS if not check.__name__.startswith(("a_refusal", "a_closed"))]
 
 
-class Written(Reply):
-    """Notes what is sent for good; previews come and go."""
-
-    def __init__(self, reply: Reply, screen: list[str]) -> None:
-        self._reply, self._screen = reply, screen
-        self.typing, self.preview, self.close = reply.typing, reply.preview, reply.close  # type: ignore[method-assign]
-
-    async def send(self, chunk: str, *, index: int, final: bool, feedback_id: str | None) -> str:
-        self._screen.append(chunk)
-        return await self._reply.send(chunk, index=index, final=final, feedback_id=feedback_id)
-
-
-class Watched(TerminalBot):
-    def __init__(self, screens: dict[str, list[str]]) -> None:
-        super().__init__()
-        self._screens = screens
-
-    def open_reply(self, inbound: Inbound) -> Reply:
-        return Written(super().open_reply(inbound), self._screens[inbound.chat_id])
-
-
-class People(Platform):
-    """People who type; what is said twice under one number is one message, handed over twice."""
-
-    groups = False
-
-    def __init__(self) -> None:
-        self._bot: Watched
-        self._screens: dict[str, list[str]] = defaultdict(list)
-        self._typing: set[asyncio.Task[None]] = set()
-
-    def build(self, services: Services) -> Adapter:
-        self._bot = Watched(self._screens)
-        return self._bot
-
-    async def say(
-        self,
-        text: str,
-        message_id: int,
-        *,
-        chat: str = "1",
-        group: bool = False,
-        addressed: bool = True,
-        call: Call,
-    ) -> None:
-        async def read() -> None:
-            async for _ in self._bot.say(text, chat, str(message_id)):
-                pass
-
-        task = asyncio.create_task(read())
-        self._typing.add(task)
-        task.add_done_callback(self._typing.discard)
-        await asyncio.sleep(0)  # who types first is heard first
-
-    def seen(self, chat: str = "1") -> list[str]:
-        return self._screens[chat]
-
-    def refuse(self, how: Refusal) -> None:
-        raise NotImplementedError
-
-
 @pytest.mark.parametrize("check", KEPT, ids=lambda check: check.__name__)
 async def test_the_contract_is_kept(
     check: Callable[[Platform, Path], Awaitable[None]], tmp_path: Path
 ) -> None:
-    await check(People(), tmp_path)
+    await check(AtTerminal(), tmp_path)
 
 
 async def answered(bot: TerminalBot, line: str, *acts: str) -> list[tuple[str, bool]]:

@@ -40,23 +40,27 @@ class Callback:
         addressed: bool = True,
         call: Call,
     ) -> None:
-        said = {
-            "id": message_id,
-            "chat": chat,
-            "user": "u",
-            "text": text,
-            "group": group,
-            "addressed": addressed,
-        }
-        body = json.dumps(said).encode()
-        answer = await call("POST", "/messages", Request({}, {"x-signature": sign(body, SECRET)}, body))
-        assert answer.status == 200, answer
+        await self._post(message_id, chat, call, text=text, group=group, addressed=addressed)
+
+    async def show(self, message_id: int, *, chat: str = "1", call: Call) -> None:
+        """Somebody sends a picture."""
+        await self._post(message_id, chat, call, kind="unsupported")
+
+    async def like(self, message_id: int, *, chat: str = "1", call: Call) -> None:
+        """Somebody likes the last answer."""
+        about = self.got[-1]["feedback_id"]
+        await self._post(message_id, chat, call, kind="feedback", text="up", about=about)
 
     def seen(self, chat: str = "1") -> list[str]:
         return [each["text"] for each in self.got if each["chat"] == chat]
 
     def refuse(self, how: Refusal) -> None:
         self.statuses.append({"later": 429, "closed": 410}[how])
+
+    async def _post(self, message_id: int, chat: str, call: Call, **fields: Any) -> None:
+        body = json.dumps({"id": message_id, "chat": chat, "user": "u", **fields}).encode()
+        answer = await call("POST", "/messages", Request({}, {"x-signature": sign(body, SECRET)}, body))
+        assert answer.status == 200, answer
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         body = request.content

@@ -207,8 +207,7 @@ class FakeBotPlatform:
         stream = self._stream(self.opened(answer))
         self.frames[name].append(stream["content"])
         if stream["finish"]:
-            # What was broken off is no answer.
-            self.seen[chat] += [] if stream["content"].endswith("…") else [stream["content"]]
+            self.seen[chat] += [] if broken_off(stream["content"]) else [stream["content"]]
             del self._asking[name]
 
     def _stream(self, answer: dict[str, Any]) -> dict[str, Any]:
@@ -228,6 +227,11 @@ class FakeBotPlatform:
         assert body["msgtype"] == "markdown"
         self.seen[request.query_params["chat"]].append(body["markdown"]["content"])
         return _error(0)
+
+
+def broken_off(text: str) -> bool:
+    """Whether this is what was shown of an answer that never came. An ellipsis that ends one is two, in Chinese."""
+    return text.endswith("…") and not text.endswith("……")
 
 
 def _signed(sealed: str, timestamp: str, nonce: str) -> str:

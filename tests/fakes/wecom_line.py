@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from fakes.wecom import broken_off
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
@@ -123,6 +124,6 @@ class FakeLine:
             self.marks.append(stream["feedback"]["id"])
         self._streams[stream["id"]] = stream["finish"]
         self.frames.append((stream["content"], stream["finish"]))
-        if stream["finish"] and not stream["content"].endswith("…"):  # what was broken off is no answer
+        if stream["finish"] and not broken_off(stream["content"]):
             self.seen[self._requests[request]].append(stream["content"])
         return 0
