@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, pairwise
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -222,8 +222,8 @@ class Codec:
         """
         if not dialogue.turns or dialogue.turns[-1].role != "user":
             raise ValueError("a prompt needs a dialogue that ends with a turn of the user")
-        ids, offsets = self.encode_texts([turn.text for turn in (*opening, *dialogue.turns)])
-        turns = [[*ids[a:b].tolist(), self.sep_id] for a, b in pairwise(offsets)]
+        texts = [turn.text for turn in (*opening, *dialogue.turns)]
+        turns = [[*ids, self.sep_id] for ids in self._wordpiece.recall(texts)]
         said = turns[len(opening) :]
         prompt = [self.cls_id, *chain.from_iterable(turns[: len(opening)])]
         if (left := room - len(prompt)) < 2:

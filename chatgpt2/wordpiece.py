@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from string import ascii_uppercase
 
 import numpy as np
@@ -39,6 +39,7 @@ UNSEEN = -6  # not yet asked
 MARKER = re.compile(r"\[[A-Za-z]+[0-9]*\]|<[A-Za-z]+>")
 LONGEST_KEPT = 100  # WordPiece gives up on longer words, so remembering them is waste
 RUNS_KEPT = 200_000  # distinct runs remembered: some 40 MB
+IDS_KEPT = 1_000_000  # ids of whole texts remembered: some 40 MB
 
 
 class WordPiece:
@@ -57,6 +58,8 @@ class WordPiece:
         self.mapping: Mapping[int, str] = text_mapping(vocabulary, self._normalize, self._split)
         self._table: Int32 = np.full(0x110000, UNSEEN, np.int32)
         self._runs: dict[str, tuple[int, ...]] = {}
+        self._recalled: dict[str, list[int]] = {}
+        self._ids_kept = 0
 
     def encode(self, texts: Sequence[str]) -> tuple[Int32, Int64]:
         """All texts at once: ids [tokens], and offsets [texts + 1] of each text's ids in it."""
@@ -75,6 +78,22 @@ class WordPiece:
         ids = np.repeat(codes, counts)
         ids[ids < 0] = np.fromiter(chain.from_iterable(pieces), np.int32)
         return ids, offsets_of(counts)[bounds]
+
+    def recall(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text, remembered for the next time: a prompt repeats all but the end of the one before."""
+        new = list(set(texts) - self._recalled.keys())
+        if new:
+            self._remember(new, texts)
+        return [self._recalled[text] for text in texts]
+
+    def _remember(self, new: list[str], wanted: Sequence[str]) -> None:
+        ids, offsets = self.encode(new)
+        self._ids_kept += len(ids) + len(new)
+        if self._ids_kept > IDS_KEPT:
+            self._recalled = {text: self._recalled[text] for text in wanted if text in self._recalled}
+            self._ids_kept = sum(len(known) + 1 for known in self._recalled.values()) + len(ids) + len(new)
+        found = (ids[a:b].tolist() for a, b in pairwise(offsets.tolist()))
+        self._recalled.update(zip(new, found, strict=True))
 
     def _codes(self, points: npt.NDArray[np.uint32]) -> Int32:
         codes: Int32 = self._table[points]

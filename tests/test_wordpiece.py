@@ -223,6 +223,19 @@ def test_runs_are_forgotten_when_they_are_too_many_or_too_long(monkeypatch: pyte
     assert len(wordpiece._runs) <= 50 + 11 * 30
 
 
+def test_recalled_texts_have_the_ids_that_they_were_given_and_are_forgotten_when_they_are_too_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("chatgpt2.wordpiece.IDS_KEPT", 200)
+    wordpiece, generator = WordPiece(SYNTHETIC, False), random.Random(1)
+    texts = ["".join(generator.choices("abcxyz019 ", k=30)) for _ in range(40)] + [""]
+    for _ in range(20):
+        asked = generator.choices(texts, k=6)
+        assert wordpiece.recall(asked) == [wordpiece.encode([text])[0].tolist() for text in asked]
+        assert sum(len(ids) + 1 for ids in wordpiece._recalled.values()) <= max(200, 6 * 31)
+    assert wordpiece.recall([]) == []
+
+
 def test_nothing_to_encode() -> None:
     ids, offsets = fast("default", False).encode([])
     assert (ids.tolist(), offsets.tolist()) == ([], [0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
@@ -18,11 +19,16 @@ from chatgpt2.errors import ConfigError
 
 T = TypeVar("T")
 
+_SELDOM = 10_000  # objects that are new until Python looks for cycles among them; its own choice is 700
 _LAST_SECONDS = 2  # for connections whose client takes nothing any more
 
 
 def run_on_fastest_loop(main: Coroutine[Any, Any, T]) -> T:
-    """As asyncio.run; the loop is uvloop's where that is installed, which it cannot be on Windows."""
+    """As asyncio.run; the loop is uvloop's where that is installed, which it cannot be on Windows.
+
+    Garbage in cycles is looked for seldom: a turn leaves hardly any, and the search goes through all that is loaded.
+    """
+    gc.set_threshold(_SELDOM)
     with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
         return runner.run(main)
 
