@@ -226,17 +226,16 @@ class ChatService:
             finally:
                 del self._running[session]
 
-    async def _generate(
+    def _generate(
         self, serving: Serving, standing: Standing, dialogue: Dialogue, reply: Reply, again: bool = False
     ) -> AsyncGenerator[str]:
-        """Yield the growing text and leave the whole in `reply`."""
+        """Yields the growing text and leaves the whole in `reply`."""
         params = self._sampling(serving, standing.settings)
-        params = replace(params, stop_ids=params.stop_ids or serving.codec.stop_ids, n=1)
+        if not params.stop_ids or params.n > 1:
+            params = replace(params, stop_ids=params.stop_ids or serving.codec.stop_ids, n=1)
         opening = serving.opening if standing.persona is None else standing.persona
         prompt = serving.codec.prompt(dialogue, serving.room(params), opening)
-        async with aclosing(reply.generate(serving, prompt, params, again)) as texts:
-            async for so_far in texts:
-                yield so_far
+        return reply.generate(serving, prompt, params, again)
 
     async def _standing(self, session: SessionKey, message_id: str | None = None) -> Standing | None:
         """A turn has a token at least: no more of them than the window has places can be in a prompt."""

@@ -15,6 +15,7 @@ from chatgpt2.dialogue import Dialogue
 from chatgpt2.engine.base import SamplingParams
 from chatgpt2.generating import generate
 from chatgpt2.server.answers import Job, events, whole
+from chatgpt2.server.direct import add_direct, direct
 from chatgpt2.server.faults import Fault
 from chatgpt2.server.leaving import Left, closed, event_stream, unless_gone
 from chatgpt2.server.requests import ChatRequest, CompletionRequest, Message, Sampled
@@ -54,10 +55,11 @@ def routes(models: Exchangeable) -> APIRouter:
         }
     }
 
-    @router.post("/chat/completions", response_model=None, responses=events_too)
     async def chat_completions(asked: ChatRequest, request: Request) -> Response:
         """The assistant's next message."""
         return await _respond(models, asked, request, _chat_job)
+
+    add_direct(router, "/chat/completions", chat_completions, direct("asked", ChatRequest), events_too)
 
     @router.post("/completions", response_model=None, responses=events_too)
     async def completions(asked: CompletionRequest, request: Request) -> Response:

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse, Response
 
 from chatgpt2.chat import ChatService
 from chatgpt2.commands import obey, read_order
+from chatgpt2.server.direct import add_direct, direct
 from chatgpt2.server.faults import Fault, documented
 from chatgpt2.server.leaving import Left, closed, event_stream, unless_gone
 from chatgpt2.server.session_bodies import Answer, Id, Said
@@ -28,7 +29,6 @@ def add_talking(router: APIRouter, service: ChatService, store: SessionStore) ->
         **documented(409),
     }
 
-    @router.post("/{session}/messages", response_model=None, responses=answers)
     async def say(session: Id, said: Said, request: Request) -> Response:
         """Say something and get the reply."""
         if not said.text.strip():
@@ -41,6 +41,8 @@ def add_talking(router: APIRouter, service: ChatService, store: SessionStore) ->
             return await retry(session, request, said.stream)
         note = _note(await obey(order, service, await known_key(store, session)))
         return await _reply(request, note, said.stream, note=True)
+
+    add_direct(router, "/{session}/messages", say, direct("said", Said, session=Id), answers)
 
     @router.post("/{session}/retry", response_model=None, responses=answers)
     async def retry(

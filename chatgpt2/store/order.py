@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from typing import Any
 
 from sqlalchemy import text
@@ -32,13 +32,13 @@ class SessionOrder:
         self._speaking = asyncio.Lock()
         self._pending: set[asyncio.Task[None]] = set()
 
-    @asynccontextmanager
-    async def alone(self, key: SessionKey) -> AsyncIterator[None]:
+    def alone(self, key: SessionKey) -> AbstractAsyncContextManager[None]:
         """Have the session to oneself. One task of a process at a time may ask for the same session: the database
         would let a second one through. Raises StoreError when the database cannot be reached."""
-        if not self._shared:
-            yield
-            return
+        return self._locked(key) if self._shared else nullcontext()
+
+    @asynccontextmanager
+    async def _locked(self, key: SessionKey) -> AsyncIterator[None]:
         number = _number(key)
         with plain_faults(self._engine.url):
             held_on = await self._lock(number)

@@ -34,8 +34,11 @@ _FIND = select(sessions.c.id).where(IS_KEY).with_for_update()
 _TOUCH = update(sessions).where(IS_KEY).values(last_active=bindparam("now")).returning(sessions.c.id)
 
 OF_SESSION = turns.c.session_id == bindparam("session")
-_HIGHEST = select(func.coalesce(func.max(turns.c.position), -1)).where(OF_SESSION)
-_ADD = insert(turns)
+_before = turns.alias()
+_NEXT = select(func.coalesce(func.max(_before.c.position) + 1, 0)).where(
+    _before.c.session_id == bindparam("session")
+)
+_ADD = insert(turns).values(position=_NEXT.scalar_subquery())  # rows are added one after another
 # The role is written out: a parameter would hide from SQLite that the index of users' messages fits.
 _ASKED = (
     select(turns.c.position)
@@ -106,10 +109,8 @@ def _create(db: Connection, key: SessionKey, now: datetime) -> int:
 
 
 def add(db: Connection, session: int, *rows: Mapping[str, Any]) -> None:
-    position = db.execute(_HIGHEST, {"session": session}).scalar_one() + 1
-    empty: dict[str, Any] = dict.fromkeys(_COLUMNS)
-    places = ({"session_id": session, "position": position + offset} for offset in range(len(rows)))
-    db.execute(_ADD, [{**empty, **place, **row} for place, row in zip(places, rows, strict=True)])
+    place: dict[str, Any] = dict.fromkeys(_COLUMNS) | {"session_id": session, "session": session}
+    db.execute(_ADD, [{**place, **row} for row in rows])
 
 
 def remove(db: Connection, session: int, why: Removal, now: datetime, *which: ColumnElement[bool]) -> int:

@@ -72,6 +72,36 @@ async def test_a_reply_comes_as_events(http: httpx.AsyncClient, engine: Scripted
     assert await texts(http, session) == ["数数", "一二三"]
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"text": "a"}',
+        b'{"text": "a", "text": "b", "more": [NaN, 1e999]}',
+        b'{"text": "\\ud800a"}',
+        b'{"text": 1}',
+        b'{"text": "a", "stream": 0}',
+        b'{"text": "a", "message_id": ""}',
+        b'{"text": "a", "more": ' + b"[" * 300 + b"]" * 300 + b"}",
+        '{"text": "a"}'.encode("utf-16"),
+        b"\xef\xbb\xbf{}",
+        b'{"text"',
+        b'"a"',
+        b"",
+    ],
+)
+async def test_the_short_way_and_fastapis_own_take_the_same_and_refuse_alike(
+    http: httpx.AsyncClient, engine: Scripted, body: bytes
+) -> None:
+    engine.replies = ["好"] * 2
+    for place in (await made(http), "no-id"):
+        answers = [
+            await http.post(f"{API}/{place}/messages", content=body, headers={"Content-Type": kind})
+            for kind in ("application/json", "application/json;own=way")
+        ]
+        assert answers[0].status_code == answers[1].status_code in (200, 400)
+        assert answers[0].json() == answers[1].json()
+
+
 async def test_the_same_message_is_answered_once(http: httpx.AsyncClient, engine: Scripted) -> None:
     session = await made(http)
     both = await asyncio.gather(*(say(http, session, "在吗", message_id="a") for _ in range(2)))
