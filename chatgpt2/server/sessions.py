@@ -46,9 +46,9 @@ def _card(info: SessionInfo) -> SessionCard:
 def routes(service: ChatService, store: SessionStore) -> APIRouter:
     """The endpoints under /api/sessions."""
     router = APIRouter(prefix="/api/sessions", tags=["sessions"])
+    add_talking(router, service, store)  # first: routes are tried in this order
     _add_keeping(router, service, store)
     _add_changing(router, service, store)
-    add_talking(router, service, store)
     return router
 
 
