@@ -1,6 +1,6 @@
 """A classifier on a pre-trained backbone beside the same model from scratch, and what freezing saves.
 
-    CHATGPT2_DATA=… python benchmarks/classify.py [--size tiny] [--pretrain-steps 600] [--steps 200] [--json]
+    CHATGPT2_DATA=… python benchmarks/classify.py [--size tiny] [--pretrain-steps 2000] [--steps 200] [--json]
 
 Hotel and shop reviews with two classes: train.tsv and dev.tsv of ChnSentiCorp. Everything that dev.tsv holds is taken
 out of the texts to pre-train on (chnsenticorp.txt) and of train.tsv, which holds 335 of its texts too; duplicates are
@@ -123,7 +123,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--size", choices=["tiny", "small"], default="tiny")
-    parser.add_argument("--pretrain-steps", type=int, default=600, help="of 1,024 tokens")
+    parser.add_argument("--pretrain-steps", type=int, default=2000, help="of 1,024 tokens")
     parser.add_argument(
         "--steps", type=int, default=200, help="of 2,048 tokens; of the frozen one three times as many"
     )
