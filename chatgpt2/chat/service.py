@@ -231,8 +231,7 @@ class ChatService:
     ) -> AsyncGenerator[str]:
         """Yields the growing text and leaves the whole in `reply`."""
         params = self._sampling(serving, standing.settings)
-        if not params.stop_ids or params.n > 1:
-            params = replace(params, stop_ids=params.stop_ids or serving.codec.stop_ids, n=1)
+        params = replace(params, stop_ids=params.stop_ids or serving.codec.stop_ids, n=1)
         opening = serving.opening if standing.persona is None else standing.persona
         prompt = serving.codec.prompt(dialogue, serving.room(params), opening)
         return reply.generate(serving, prompt, params, again)
