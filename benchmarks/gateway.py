@@ -7,7 +7,8 @@ process of its own, with SQLite in a temporary folder, previews, "is typing" and
 default; the strict fake of the Bot API, which is the tests', runs in another on the same machine.
 
 engine_fraction_200   tokens/s through the gateway, over those of as many callers of the bare engine in the same
-                      process; each chat says its next line when it has the answer to the last; median of the rounds
+                      process with conversations of the same lengths; each chat says its next line when it has the
+                      answer to the last; each round has new chats; median of the rounds
 overhead_p95_ms       an engine that answers at once, and one chat: from a message at the fake server to the answer
                       there, 95 %
 cpu_ms_per_message    of the gateway's process, with that engine and all chats at once
@@ -72,7 +73,13 @@ class People(FakeTelegram):
 
     def __init__(self, chats: int) -> None:
         super().__init__()
-        self._answered = {1000 + chat: asyncio.Event() for chat in range(chats)}
+        self._chats, self._first = chats, 0
+        self.strangers()
+
+    def strangers(self) -> None:
+        """From now on others write, who have said nothing yet."""
+        self._first += 1_000
+        self._answered = {self._first + chat: asyncio.Event() for chat in range(self._chats)}
         for chat in self._answered:
             self.person(chat)
 
@@ -115,6 +122,7 @@ async def measure_engine(folder: Path, chats: int, turns: int, rounds: int) -> d
             began = time.perf_counter()
             await people.talk(turns)
             gateway = chats * turns * REPLY / (time.perf_counter() - began)
+            people.strangers()
             engine = await service.tell(f"engine {chats} {turns}")
             if number:
                 through.append(gateway)

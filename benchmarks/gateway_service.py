@@ -44,13 +44,18 @@ async def _figure(what: list[str], serving: Serving) -> float:
 
 
 async def _bare(serving: Serving, callers: int, turns: int) -> float:
-    """Tokens/s of so many callers of the engine itself, each with so many prompts one after the other."""
+    """Tokens/s of so many callers of the engine itself, each with a conversation of so many turns."""
+    room = serving.room(serving.defaults)
 
     async def one(engine: Engine) -> int:
-        made = 0
+        made, dialogue = 0, Dialogue()
         for _ in range(turns):
-            prompt = serving.codec.prompt(Dialogue.of([said()]), 1_000)
-            made += sum([len(step.ids) async for step in engine.generate(prompt, serving.defaults)])
+            dialogue = dialogue.say("user", said())
+            prompt = serving.codec.prompt(dialogue, room)
+            ids = [i async for step in engine.generate(prompt, serving.defaults) for i in step.ids]
+            decoder = serving.codec.decoder()
+            dialogue = dialogue.say("bot", decoder.push(ids) + decoder.finish())
+            made += len(ids)
         return made
 
     began = time.perf_counter()
