@@ -1,6 +1,6 @@
 """What the bots' gateway costs: 200 chats at once on a fake Telegram, beside the bare engine.
 
-    python benchmarks/gateway.py [--chats 200] [--turns 3] [--rounds 3] [--json]
+    python benchmarks/gateway.py [--chats 200] [--turns 2] [--rounds 3] [--json]
 
 102 M random weights, OpenVINO int8, replies of exactly 32 tokens. The gateway with its Telegram adapter runs in a
 process of its own, with SQLite in a temporary folder, previews, "is typing" and feedback buttons as they are by
@@ -124,6 +124,8 @@ async def measure_engine(folder: Path, chats: int, turns: int, rounds: int) -> d
             gateway = chats * turns * REPLY / (time.perf_counter() - began)
             people.strangers()
             engine = await service.tell(f"engine {chats} {turns}")
+            name = f"round {number} of {rounds}" if number else "warming up"
+            print(f"engine, {name}: {gateway:.0f} and {engine:.0f} tokens/s", file=sys.stderr, flush=True)
             if number:
                 through.append(gateway)
                 bare.append(engine)
@@ -160,7 +162,7 @@ def main() -> None:
     )
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--chats", type=int, default=200)
-    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--turns", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()

@@ -147,7 +147,7 @@ def load_judge(name: str | Path, device: str = "cpu") -> Judge:
         model, head = read_model(directory, ValueModel, config), "value"
     else:
         raise CheckpointError(
-            f"{directory} writes and judges nothing: `chatgpt2 train-classifier DATA --base {directory}` teaches it"
+            f"{directory} cannot judge, only write: `chatgpt2 train-classifier DATA --base {directory}` teaches it"
         )
     codec = TextCodec.load(directory).whole()
     check_fit(directory, model.config.vocab_size, model.config.n_positions, codec, card)

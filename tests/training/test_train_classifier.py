@@ -256,7 +256,7 @@ def test_a_judge_is_refused_where_one_that_writes_is_needed(
     result, _ = train(replace(options, steps=1))
     with pytest.raises(CheckpointError, match="judges texts and writes none: take `chatgpt2 classify"):
         load_any(result.out)
-    with pytest.raises(CheckpointError, match="writes and judges nothing: `chatgpt2 train-classifier"):
+    with pytest.raises(CheckpointError, match="cannot judge, only write: `chatgpt2 train-classifier"):
         load_judge(base)
     with pytest.raises(CheckpointError, match="judges texts"):
         train(replace(options, base=str(result.out), out=tmp_path / "more"))
