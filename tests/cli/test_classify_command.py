@@ -80,7 +80,7 @@ def test_what_cannot_be_judged_is_told_in_one_line(judge: Path, dialogue_model: 
         run("classify", str(judge), "好", " ")
     with pytest.raises(ConfigError, match="--field chooses a column of --file"):
         run("classify", str(judge), "好", "--field", "x")
-    with pytest.raises(CheckpointError, match="judges nothing"):
+    with pytest.raises(CheckpointError, match="cannot judge, only write"):
         run("classify", str(dialogue_model), "好")
     with pytest.raises(CorpusError, match="no such file"):
         run("classify", str(judge), "--file", str(tmp_path / "none.txt"))
