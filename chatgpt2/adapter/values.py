@@ -33,6 +33,8 @@ class Limits:
     preview            "none"; "push": `Reply.preview` shows the growing text, and is called no more often than
                        every `preview_interval` seconds; "pull": the platform asks for it, and `preview` only
                        notes it, so it is called with every piece
+    shows_per_second   "is typing" and pushed previews of all conversations together; when more of them are being
+                       answered, each is shown less often
     """
 
     max_length: int
@@ -41,10 +43,13 @@ class Limits:
     reply_window: float | None = None
     preview: Preview = "none"
     preview_interval: float = 1.5
+    shows_per_second: float = 10.0
 
     def __post_init__(self) -> None:
         if self.max_length < 16 or (self.sends_per_inbound is not None and self.sends_per_inbound < 1):
             raise ValueError("max_length must be 16 or more, and sends_per_inbound 1 or more")
+        if not self.shows_per_second > 0:
+            raise ValueError("shows_per_second must be more than 0")
 
 
 @dataclass(frozen=True, slots=True)

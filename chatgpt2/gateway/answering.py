@@ -20,7 +20,7 @@ from chatgpt2.gateway.manners import FAILED, Manners
 from chatgpt2.gateway.receiving import key_of
 from chatgpt2.gateway.report import Tally
 from chatgpt2.gateway.rules import Rules
-from chatgpt2.gateway.showing import Preview, showing
+from chatgpt2.gateway.showing import Pace, Preview, showing
 from chatgpt2.gateway.splitting import split
 from chatgpt2.store import Batch, Choose, Chunk, Mailbox, Pause, Sent, SessionKey, Verdict, Work
 
@@ -52,18 +52,17 @@ class Answering:
         rules: Rules,
         manners: Manners,
         choose: Choose,
+        pace: Pace,
     ) -> None:
         self._service, self._mailbox, self._delivery, self._tally = service, mailbox, delivery, tally
         self.hold, self._adapter, self._rules, self._choose = hold, adapter, rules, choose
-        self._queue, self._manners = hold.queue, manners
+        self._queue, self._manners, self._pace = hold.queue, manners, pace
         self._speaking: asyncio.Task[str] | None = None
         self._batch = 0
         self.ending = False
-
-    @property
-    def key(self) -> SessionKey:
-        """The session."""
-        return SessionKey(self._queue.platform, self._queue.account, self._queue.chat, self._queue.thread)
+        self.news = False  # a letter has come in since it was last asked what is next
+        queue = hold.queue
+        self.key = SessionKey(queue.platform, queue.account, queue.chat, queue.thread)
 
     def stop(self, before: int | None = None) -> None:
         """Stop the reply that is being generated, if it answers a letter from before this one."""
@@ -86,6 +85,7 @@ class Answering:
     async def _go_on(self, sent: Sent | None) -> Work:
         """What is next. That the last chunk has arrived is noted also when this is cancelled meanwhile."""
         if not self.ending:
+            self.news = False
             return await _surely(self._mailbox.next(self._queue, self._choose, sent))
         if sent is not None:
             await _surely(self._mailbox.sent(self._queue, sent, None))
@@ -108,7 +108,8 @@ class Answering:
             return await self._go_on(None)
         reply = self._adapter.open_reply(inbound)
         try:
-            async with showing(reply, self._adapter.limits, self._greeting(batch)) as preview:
+            limits, before = self._adapter.limits, self._greeting(batch)
+            async with showing(reply, limits, self._pace, before) as preview:
                 text, spoken = await self._text(batch, inbound, preview)
             chunks = [] if text is None else await self._post(batch, text, spoken)
             return await self._go_on(await self._deliver(chunks, reply, inbound))

@@ -80,6 +80,7 @@ class Gateway:
             bot.name: Receiver(self.mailbox, bot.adapter, bot.rules, self.tally, self._kept) for bot in bots
         }
         self._working: dict[int, tuple[Answering, asyncio.Task[None]]] = {}
+        self._speaking: dict[SessionKey, Answering] = {}  # the same
         self._work, self._full = asyncio.Event(), False
         self._ended = False
         self.logins: dict[str, Login] = {}
@@ -162,8 +163,9 @@ class Gateway:
 
     def _kept(self, session: SessionKey, stop: bool) -> None:
         """A letter has come in."""
-        for answering, _ in self._working.values() if stop else ():
-            if answering.key == session:
+        if (answering := self._speaking.get(session)) is not None:
+            answering.news = True
+            if stop:
                 answering.stop()
         self._work.set()
 
@@ -205,9 +207,10 @@ class Gateway:
 
     def _take_on(self, hold: Hold, work: Work, bot: Bot, choose: Choose) -> None:
         parts = (self._service, self.mailbox, self._delivery, self.tally)
-        answering = Answering(*parts, hold, bot.adapter, bot.rules, self._manners, choose)
+        answering = Answering(*parts, hold, bot.adapter, bot.rules, self._manners, choose, bot.pace)
         task = asyncio.create_task(self._converse(hold.queue, answering, work))
         self._working[hold.queue.id] = (answering, task)
+        self._speaking[answering.key] = answering
 
     async def _converse(self, queue: Queue, answering: Answering, work: Work) -> None:
         try:
@@ -222,8 +225,10 @@ class Gateway:
                 await self.mailbox.release(queue)
             self._work.set()
         finally:
-            del self._working[queue.id]
-            if self._full:
+            del self._working[queue.id], self._speaking[answering.key]
+            if (
+                self._full or answering.news
+            ):  # it may have come too late for this one, and too early for another
                 self._work.set()
 
     async def _keep(self) -> None:

@@ -17,6 +17,7 @@ from chatgpt2.errors import ConfigError, RetryLater
 from chatgpt2.gateway.desk import Desk
 from chatgpt2.gateway.report import BotReport, Stage
 from chatgpt2.gateway.rules import Rules, split_settings
+from chatgpt2.gateway.showing import Pace
 from chatgpt2.store import AdapterState, Leases, SessionStore
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 300.0  # seconds before a failed bot is started again
@@ -37,6 +38,7 @@ class Bot:
     ) -> None:
         self.name, self.adapter, self.rules = name, adapter, rules
         self.ready = asyncio.Event()
+        self.pace = Pace()
         self.changed: Callable[[], None] = lambda: None
         self._clock = clock
         self._again = asyncio.Event()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from fakes.talking import Scripted
@@ -9,7 +10,7 @@ from scripted import QUIET, Memory, gateway_of
 from chatgpt2.adapter import Blocked, Limits, Rejected, RetryLater, WindowClosed
 from chatgpt2.gateway import Rules
 from chatgpt2.gateway.rules import NOTICE
-from chatgpt2.store import Feedback, SessionKey, SessionStore
+from chatgpt2.store import Feedback, SessionKey, SessionStore, Work
 
 
 @pytest.fixture
@@ -43,6 +44,28 @@ async def test_messages_of_a_chat_are_answered_in_order_and_chats_beside_one_ano
     order = [name for name, _ in adapter.sent]
     for chat in ("m1", "m2"):
         assert [name for name in order if name.startswith(chat)] == [f"{chat}{each}" for each in range(5)]
+
+
+async def test_a_message_that_comes_as_the_last_answer_ends_does_not_wait(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for pause in ("_LOOK", "_LONGEST_LOOK"):
+        monkeypatch.setattr(f"chatgpt2.gateway.gateway.{pause}", 600)
+    adapter = Memory()
+    async with gateway_of(url, Scripted("好", "嗯"), adapter) as gateway:
+        following = gateway.mailbox.next
+
+        async def followed(*whose: Any) -> Work:
+            work = await following(*whose)
+            if len(adapter.sent) == 1:  # nothing was left to do; then comes this, and is looked for at once
+                await adapter.inbox.submit(adapter.event(2))
+                await asyncio.sleep(0.1)
+            return work
+
+        monkeypatch.setattr(gateway.mailbox, "next", followed)
+        await adapter.inbox.submit(adapter.event(1))
+        await adapter.until(lambda: len(adapter.sent) == 2)
+    assert [name for name, _ in adapter.sent] == ["m1", "m2"]
 
 
 async def test_a_stranger_is_told_once_that_an_ai_answers(url: str) -> None:
