@@ -20,6 +20,7 @@ CHATGPT2 = $(VENV)/bin/chatgpt2
 HERE := $(shell pwd | cksum | cut -d' ' -f1)
 INSTALLED = $(VENV)/.chatgpt2-$(HERE)
 INSTALLED_DEV = $(VENV)/.chatgpt2-$(HERE)-dev
+FOREIGN = tests/foreign/node_modules/.package-lock.json
 CHECKED = chatgpt2 bots migrations corpus benchmarks tests
 
 .PHONY: demo test lint format bench
@@ -52,8 +53,14 @@ $(DEMO)/.trained: | $(INSTALLED)
 	fi
 	@touch "$@"
 
-test: lint
+test: lint $(FOREIGN)
 	$(VENV)/bin/python -m pytest -n 3 --dist worksteal
+
+# Clients that others wrote for Node; without them a few tests are skipped.
+$(FOREIGN): tests/foreign/package-lock.json
+	@if ! command -v npm > /dev/null; then echo "npm is not installed: the tests that need it are skipped"; \
+	else npm ci --prefix tests/foreign --no-audit --no-fund --loglevel=error \
+		|| echo "npm could not install tests/foreign: the tests that need it are skipped"; fi
 
 # mypy finds packages by their folders, so it is shown the layout of the wheel: bots inside chatgpt2.
 lint: $(INSTALLED_DEV)

@@ -1,0 +1,2 @@
+export const loadConfig = () => ({});
+export const writeConfigFile = async () => {};
