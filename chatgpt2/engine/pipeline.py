@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -35,7 +36,8 @@ _FINISH: dict[Any, Finish | None] = {
 }
 # A small model makes a token in a millisecond, and the engine that wakes for each takes the processor from the next.
 # So tokens wait for one another, but not longer than a reader could notice; the first and last of a reply do not.
-_BETWEEN_SECONDS = 0.03
+# Of many replies each is slower, so theirs wait longer.
+_BETWEEN_SECONDS, _LONGEST_BETWEEN, _FEW = 0.03, 0.25, 8
 _SWITCH_SECONDS = 0.0002  # the reading thread gets the interpreter between two steps, however short they are
 
 
@@ -113,14 +115,21 @@ class Replies:
         while not self._replies and self.pipeline.has_non_finished_requests():
             self.pipeline.step()
 
-    def step(self) -> bool:
-        """A token for all replies; whether any of them began or ended. Raises RuntimeError."""
+    def step(self) -> list[int]:
+        """A token for all replies; which of them began or ended. Raises RuntimeError."""
         self.pipeline.step()
-        return sum(reply.turned() for reply in self._replies.values()) > 0
+        return [name for name, reply in self._replies.items() if reply.turned()]
 
-    def said(self) -> list[Said]:
-        """The tokens that nobody took yet. Reading costs, so it is not done at every step."""
-        said = [each for name, reply in self._replies.items() if (each := reply.read(name))]
+    @property
+    def between(self) -> float:
+        """Seconds between two times that all their tokens are taken."""
+        return min(_BETWEEN_SECONDS * max(1, len(self._replies) / _FEW), _LONGEST_BETWEEN)
+
+    def said(self, names: Iterable[int] | None = None) -> list[Said]:
+        """The tokens of these replies (None: of all) that nobody took yet. Reading costs, so it is not done at every
+        step."""
+        names = self._replies if names is None else names
+        said = [each for name in names if (each := self._replies[name].read(name))]
         for each in said:
             if each.finish:
                 del self._replies[each.reply]
@@ -160,9 +169,11 @@ def serve(commands: BinaryIO, packets: BinaryIO) -> None:
             for command in inbox.get():
                 replies.do(command)
         turned, now = replies.step(), time.monotonic()
-        if turned or now - sent >= _BETWEEN_SECONDS:
+        if now - sent >= replies.between:
             _send(packets, replies.said())
             sent = now
+        elif turned:
+            _send(packets, replies.said(turned))
 
 
 def _listen(commands: BinaryIO, inbox: queue.SimpleQueue[list[Command]]) -> None:

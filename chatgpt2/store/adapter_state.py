@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from chatgpt2.store.mail_tables import adapter_state
@@ -19,23 +19,25 @@ class AdapterState:
 
     async def get(self, key: str) -> Any:
         """The value, or None."""
-        async with self._store.reading() as db:
-            return await db.scalar(select(adapter_state.c.value).where(*self._where(key)))
+        asked = select(adapter_state.c.value).where(*self._where(key))
+        return await self._store.read(lambda db: db.scalar(asked))
 
     async def set(self, key: str, value: Any) -> None:
         """Store a value; None deletes it."""
-        async with self._store.writing() as db:
-            if value is None:
-                await db.execute(delete(adapter_state).where(*self._where(key)))
-                return
-            change = update(adapter_state).where(*self._where(key)).values(value=value)
-            if (await db.execute(change)).rowcount:
-                return
-            try:
-                async with db.begin_nested():
-                    await db.execute(insert(adapter_state).values(bot=self._bot, key=key, value=value))
-            except IntegrityError:  # another process made it meanwhile
-                await db.execute(change)
+        await self._store.write(lambda db: self._set(db, key, value))
+
+    def _set(self, db: Connection, key: str, value: Any) -> None:
+        if value is None:
+            db.execute(delete(adapter_state).where(*self._where(key)))
+            return
+        change = update(adapter_state).where(*self._where(key)).values(value=value)
+        if db.execute(change).rowcount:
+            return
+        try:
+            with db.begin_nested():
+                db.execute(insert(adapter_state).values(bot=self._bot, key=key, value=value))
+        except IntegrityError:  # another process made it meanwhile
+            db.execute(change)
 
     async def all(self, prefix: str = "") -> dict[str, Any]:
         """Every value whose key begins so."""
