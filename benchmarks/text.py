@@ -159,11 +159,12 @@ def plain_way(
     size: str, codec: TextCodec, learned: Material, held: Material, seconds: float, folder: Path
 ) -> Any:
     """The best loss per character, and with which rate and how many steps."""
-    rows = Rows(learned)
-    trained_plainly(size, codec, rows, 1e-4, 2, folder)  # the first steps are slow
-    began = time.perf_counter()
-    trained_plainly(size, codec, rows, 1e-4, 8, folder)
-    steps = max(10, int(8 * seconds / (time.perf_counter() - began)))
+    rows, took = Rows(learned), []
+    for some in (2, 4, 16):  # the first steps are slow, and each run has a beginning
+        began = time.perf_counter()
+        trained_plainly(size, codec, rows, 1e-4, some, folder)
+        took.append(time.perf_counter() - began)
+    steps = max(10, int(12 * seconds / (took[2] - took[1])))
     found = []
     for rate in RATES:
         began = time.perf_counter()

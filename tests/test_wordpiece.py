@@ -104,7 +104,7 @@ def test_ids_equal_the_real_tokenizers(texts: list[str], name: str, lowercase: b
     assert split(*wordpiece.encode(texts)) == expected(real(name, lowercase), wordpiece, texts)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 @given(entries=st.lists(wild.map(lambda t: t.strip()[:4]), max_size=30), texts=st.lists(wild, max_size=5))
 @pytest.mark.parametrize("lowercase", [False, True])
 def test_any_vocabulary_gives_the_real_ids(lowercase: bool, entries: list[str], texts: list[str]) -> None:

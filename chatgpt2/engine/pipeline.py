@@ -37,7 +37,7 @@ _FINISH: dict[Any, Finish | None] = {
 # A small model makes a token in a millisecond, and the engine that wakes for each takes the processor from the next.
 # So tokens wait for one another, but not longer than a reader could notice; the first and last of a reply do not.
 # Of many replies each is slower, so theirs wait longer.
-_BETWEEN_SECONDS, _LONGEST_BETWEEN, _FEW = 0.03, 0.25, 8
+_BETWEEN_SECONDS, _LONGEST_BETWEEN, _FEW = 0.05, 0.25, 8
 _SWITCH_SECONDS = 0.0002  # the reading thread gets the interpreter between two steps, however short they are
 
 

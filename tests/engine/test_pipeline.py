@@ -19,10 +19,35 @@ from chatgpt2.engine.openvino import EXACT
 from chatgpt2.engine.pipeline import Replies
 
 
+def replies_of(model: GPT2LMHeadModel, folder: Path) -> Replies:
+    files = exported(model, folder, banned_ids=BANNED, weights="fp32")
+    return Replies(Setup(str(files), WINDOW, 8, 4 * WINDOW, 512, EXACT | {"INFERENCE_NUM_THREADS": "1"}))
+
+
+def test_who_begins_or_ends_is_told_and_the_others_tokens_wait(
+    model: GPT2LMHeadModel, tmp_path: Path
+) -> None:
+    replies = replies_of(model, tmp_path)
+    first, second = prompts(2, seed=1)
+    replies.do(Add(1, first, ENDLESS, 9, 0))
+    assert replies.step() == [1] and replies.step() == [] == replies.step()
+    replies.do(Add(2, second, ENDLESS, 3, 0))
+    assert replies.step() == [2]
+    assert [(said.reply, len(said.ids), said.finish) for said in replies.said([2])] == [(2, 1, None)]
+    assert replies.step() == [] and replies.step() == [2]
+    assert [(said.reply, len(said.ids), said.finish) for said in replies.said([2])] == [(2, 2, "length")]
+    assert [(said.reply, len(said.ids), said.finish) for said in replies.said()] == [(1, 6, None)]
+    for number in range(3, 103):
+        replies.do(Add(number, first, ENDLESS, 9, 0))
+    assert replies.between == 0.25
+    for number in range(3, 103):
+        replies.do(Drop(number))
+    assert replies.between == 0.05 and not replies.idle
+
+
 def test_nothing_is_left_of_a_thousand_replies(model: GPT2LMHeadModel, tmp_path: Path) -> None:
     """Slots and blocks of the cache are free again, whoever finished and whoever left."""
-    files = exported(model, tmp_path, banned_ids=BANNED, weights="fp32")
-    replies = Replies(Setup(str(files), WINDOW, 8, 4 * WINDOW, 512, EXACT | {"INFERENCE_NUM_THREADS": "1"}))
+    replies = replies_of(model, tmp_path)
     rng, many = random.Random(0), prompts(20, seed=1)
     going: set[int] = set()
     for name in range(1000):
