@@ -150,7 +150,7 @@ def ctranslate2_generate(model: GPT2LMHeadModel, folder: Path) -> Contender:
 
 @dataclass
 class Clock:
-    """When the tokens of each caller came."""
+    """When the tokens of each caller came, several in a delivery."""
 
     first: list[float] = field(default_factory=list)
     between: list[float] = field(default_factory=list)
@@ -158,7 +158,7 @@ class Clock:
     def percentiles(self) -> dict[str, float]:
         """Milliseconds."""
         out = {}
-        for name, values in (("first_token", self.first), ("between_tokens", self.between)):
+        for name, values in (("first_token", self.first), ("between_deliveries", self.between)):
             cuts = statistics.quantiles(values, n=20)
             out[f"{name}_p50_ms"], out[f"{name}_p95_ms"] = 1000 * statistics.median(values), 1000 * cuts[-1]
         return {name: round(value, 1) for name, value in out.items()}

@@ -189,6 +189,9 @@ class Batch:
             self._rows.pop()
             self._columns = None
 
+    def nudge(self) -> None:
+        """A step is one token here: there is nothing to hurry."""
+
     def clear(self) -> None:
         """Forget everything, as after a failed step: its keys and values may be half written."""
         self._rows.clear()

@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from typing import Any
 
@@ -15,9 +16,10 @@ _EXIT_SECONDS = 5
 
 
 class Child:
-    """Runs a module of ours with this Python. One thread sends and receives."""
+    """Runs a module of ours with this Python. One thread sends and receives; any may hint."""
 
     def __init__(self, module: str) -> None:
+        self._sending = threading.Lock()
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", module],  # not from the folder that one happens to be in
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
@@ -34,13 +36,22 @@ class Child:
 
     def send(self, message: object) -> None:
         """Raises EngineError when the process is gone."""
-        stdin = self._process.stdin
-        assert stdin is not None
         try:
-            pickle.dump(message, stdin)
-            stdin.flush()
+            self._write(message)
         except OSError as error:
             raise self._gone() from error
+
+    def hint(self, message: object) -> None:
+        """Send what changes nothing when it does not arrive."""
+        with suppress(OSError, ValueError):  # ValueError: it was closed
+            self._write(message)
+
+    def _write(self, message: object) -> None:
+        stdin = self._process.stdin
+        assert stdin is not None
+        with self._sending:
+            pickle.dump(message, stdin)
+            stdin.flush()
 
     def receive(self) -> Any:
         """Wait for the next message. Raises EngineError when the process ends instead."""

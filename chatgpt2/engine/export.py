@@ -108,7 +108,8 @@ def exported(
     """The model (fp32, on the CPU) as OpenVINO files in a folder under `folder`: those made before, or new ones.
 
     The name of the folder tells weights, precision and versions, so a changed model is never served from old
-    files. Files of earlier weights are removed. `preparing` is called before the work of several seconds.
+    files. Of earlier weights' files the latest stay, for they may still be served. `preparing` is called before the
+    work of several seconds.
 
     Raises EngineError when the model cannot be converted or the files cannot be written.
     """

@@ -100,8 +100,15 @@ def put_in_place(draft: Path, target: Path) -> None:
 
 
 def tidy(folder: Path, target: Path) -> None:
-    """Remove what earlier weights left in the same precision."""
+    """Remove what earlier weights left in the same precision, but for the latest: it may still be served."""
     precision = target.name.split("-")[0]
-    for other in folder.iterdir():
-        if other != target and other.name.startswith(f"{precision}-"):
-            shutil.rmtree(other, ignore_errors=True)
+    others = [each for each in folder.glob(f"{precision}-*") if each != target]
+    for other in sorted(others, key=_made)[:-1]:
+        shutil.rmtree(other, ignore_errors=True)
+
+
+def _made(target: Path) -> float:
+    try:
+        return target.stat().st_mtime
+    except OSError:  # another process has removed it
+        return 0.0

@@ -1,7 +1,8 @@
 """What the openvino engine and its process say to each other, pickled, over a pipe each way.
 
 The engine sends a Setup and then lists of Add and Drop as callers come and go. The process answers a Setup with an
-empty list when it is ready, and steps with lists of Said, or with a Failure, after which it ends.
+empty list when it is ready, and steps with lists of Said, or with a Failure, after which it ends. It gathers the
+tokens of some steps before it says them; a Nudge has it say what it has.
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ class Drop(NamedTuple):
     reply: int
 
 
+class Nudge(NamedTuple):
+    """Somebody waits to be taken in, or has left: say at once what there is to say."""
+
+
 class Said(NamedTuple):
     """The tokens that a step gave a reply."""
 
@@ -52,5 +57,5 @@ class Failure(NamedTuple):
     why: str
 
 
-Command = Add | Drop
+Command = Add | Drop | Nudge
 Packet = list[Said] | Failure

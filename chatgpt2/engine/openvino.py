@@ -19,7 +19,7 @@ from typing import Any, cast
 from chatgpt2.engine.base import Engine, SamplingParams, Step
 from chatgpt2.engine.checking import checked
 from chatgpt2.engine.child import Child
-from chatgpt2.engine.messages import Add, Command, Drop, Failure, Packet, Setup
+from chatgpt2.engine.messages import Add, Command, Drop, Failure, Nudge, Packet, Setup
 from chatgpt2.engine.worker import PROMPT_TOKENS_PER_STEP, Event, Request, Worker
 from chatgpt2.errors import EngineError
 
@@ -91,6 +91,11 @@ class _Replies:
                 if said.finish:
                     del self._replies[said.reply]
         return events
+
+    def nudge(self) -> None:
+        child = self._child
+        if child is not None:
+            child.hint([Nudge()])
 
     def drop(self, request: Request) -> None:
         for name in [name for name, (owner, _) in self._replies.items() if owner is request]:

@@ -24,7 +24,7 @@ import openvino_genai as genai
 from openvino import Tensor
 
 from chatgpt2.engine.base import Finish
-from chatgpt2.engine.messages import Add, Command, Failure, Packet, Said, Setup
+from chatgpt2.engine.messages import Add, Command, Failure, Nudge, Packet, Said, Setup
 
 _BLOCK = 32  # tokens in a block of the cache, on a CPU
 _TINY = 1e-6
@@ -95,17 +95,20 @@ class Replies:
     def __init__(self, setup: Setup) -> None:
         self.pipeline = load(setup)
         self._replies: dict[int, _Reply] = {}
+        self.nudged = False  # the engine does not want to wait for more tokens
 
     @property
     def idle(self) -> bool:
         return not self._replies
 
     def do(self, command: Command) -> None:
-        """Take a reply in or let go of it."""
+        """Take a reply in, let go of it, or hurry."""
         if isinstance(command, Add):
             prompt = Tensor(np.array([command.prompt], dtype=np.int64))
             handle = self.pipeline.add_request(command.reply, prompt, _config(command))
             self._replies[command.reply] = _Reply(handle, frozenset(command.params.stop_ids))
+        elif isinstance(command, Nudge):
+            self.nudged = True
         elif reply := self._replies.pop(command.reply, None):  # it may have ended in the meantime
             reply.handle.cancel()
             self._tidy()
@@ -168,6 +171,9 @@ def serve(commands: BinaryIO, packets: BinaryIO) -> None:
         while replies.idle or not inbox.empty():
             for command in inbox.get():
                 replies.do(command)
+        if replies.nudged:
+            _send(packets, replies.said())
+            replies.nudged = False
         turned, now = replies.step(), time.monotonic()
         if now - sent >= replies.between:
             _send(packets, replies.said())

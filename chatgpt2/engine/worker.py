@@ -65,6 +65,10 @@ class Stepper(Protocol):
         """New tokens of all replies. Finished replies have left when it returns."""
         ...
 
+    def nudge(self) -> None:
+        """Somebody came or left: a step that gathers tokens is to return soon. Called by other threads."""
+        ...
+
     def drop(self, request: Request) -> None:
         """Let go of a request whose caller went away."""
         ...
@@ -78,12 +82,13 @@ class Worker:
     """The thread that steps the batch. It does not know its engine, so that an engine nobody holds can go."""
 
     def __init__(self, batch: Stepper, max_waiting: int) -> None:
-        self._batch = batch  # touched by the thread only
+        self._batch = batch  # touched by the thread only, but for `nudge`
         self._max_waiting = max_waiting
         self._changed = threading.Condition()  # guards everything below
         self._waiting: deque[Request] = deque()
         self._running: set[Request] = set()
         self._dropped: list[Request] = []
+        self._stepping = False  # and nobody has nudged yet
         self._closing = False
         self._lines: WeakValueDictionary[int, _Line] = WeakValueDictionary()  # by the id of the loop
         self._thread: threading.Thread | None = None
@@ -127,16 +132,25 @@ class Worker:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="chatgpt2-engine", daemon=True)
                 self._thread.start()
-            self._changed.notify()
+        self._nudge()
 
     def cancel(self, request: Request) -> None:
         """The caller went away: free the request's place. Nothing happens when it is finished."""
         with self._changed:
-            if request in self._running:
-                self._dropped.append(request)
-                self._changed.notify()
-            elif request in self._waiting:
-                self._waiting.remove(request)
+            if request not in self._running:
+                if request in self._waiting:
+                    self._waiting.remove(request)
+                return
+            self._dropped.append(request)
+        self._nudge()
+
+    def _nudge(self) -> None:
+        """Have the thread look at who came and who left."""
+        with self._changed:
+            self._changed.notify()
+            stepping, self._stepping = self._stepping, False
+        if stepping:
+            self._batch.nudge()
 
     def stop(self) -> None:
         """End the thread after the step in progress and wait for it."""
@@ -172,6 +186,7 @@ class Worker:
     def _turn(self) -> None:
         """Let go of the cancelled, take in newcomers, give everyone a token."""
         with self._changed:
+            self._stepping = True
             dropped, self._dropped = self._dropped, []
             self._running.difference_update(dropped)
         for request in dropped:

@@ -129,6 +129,24 @@ async def test_a_cancelled_request_frees_its_place(files: Path, endless: list[li
     await narrow.close()
 
 
+async def test_nobody_waits_for_tokens_that_are_being_gathered(
+    monkeypatch: pytest.MonkeyPatch, files: Path
+) -> None:
+    monkeypatch.setattr(_Replies, "module", "fakes.gathering_pipeline")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    gathering = serve(files, max_batch=2)
+    async with aclosing(gathering.generate(PROMPTS[0], ENDLESS)) as first:
+        await anext(first)
+        async with aclosing(gathering.generate(PROMPTS[1], ENDLESS)) as second:
+            assert not (await anext(second)).finish  # it was taken in meanwhile
+        third = replace(ENDLESS, max_new_tokens=2)
+        assert len(await reply(gathering, PROMPTS[2], third)) == 2  # its place was free meanwhile
+        rest = [step async for step in first]
+        assert sum(len(step.ids) for step in rest) == ENDLESS.max_new_tokens - 1
+        assert len(rest) < 12  # tokens were gathered all the same, but for those who came and went
+    await gathering.close()
+
+
 def process(engine: OpenVinoEngine) -> psutil.Process:
     """The engine's own: others of this program may have theirs."""
     replies = engine._worker._batch
