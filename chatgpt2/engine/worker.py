@@ -82,7 +82,7 @@ class Worker:
     """The thread that steps the batch. It does not know its engine, so that an engine nobody holds can go."""
 
     def __init__(self, batch: Stepper, max_waiting: int) -> None:
-        self._batch = batch  # touched by the thread only, but for `nudge`
+        self._batch = batch  # touched by the thread only, but for `nudge` and `room`
         self._max_waiting = max_waiting
         self._changed = threading.Condition()  # guards everything below
         self._waiting: deque[Request] = deque()
@@ -132,7 +132,8 @@ class Worker:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="chatgpt2-engine", daemon=True)
                 self._thread.start()
-        self._nudge()
+        if self._batch.room:  # else it waits for a reply to end, which is told at once
+            self._nudge()
 
     def cancel(self, request: Request) -> None:
         """The caller went away: free the request's place. Nothing happens when it is finished."""
