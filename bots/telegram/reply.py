@@ -28,7 +28,7 @@ class Way(Reply):
     def __init__(self, account: Account, inbound: Inbound) -> None:
         self._account, self._bot = account, account.bot
         self._clock, self._state = account.services.clock, account.services.state
-        to = inbound.reply_to
+        self._inbound, to = inbound, inbound.reply_to
         self._chat, self._thread, self._message = int(to["chat"]), to["thread"], int(to["message"])
         self._private = bool(to["private"])
         self._drafts = self._private
@@ -118,7 +118,8 @@ class Way(Reply):
         self._visible = True
         # Whoever goes on after a crash must find the message, or the person would see the answer twice.
         self._noted = True
-        await self._state.set(self._account.key(self._key), [self._chat, self._shown])
+        shown = [self._chat, self._shown]
+        await self._state.set(self._account.key(self._key), shown, of=self._inbound)
 
     async def _deliver(self, chunk: str, index: int, buttons: InlineKeyboardMarkup | None) -> int:
         """Make what was shown the first chunk, or send a message; the message's id."""

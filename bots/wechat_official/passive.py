@@ -49,32 +49,31 @@ class Desk:
         if not seen["fetches"]:
             await inbox.submit(replace(inbound, reply_to={"at": seen["at"]}))
         seen["deliveries"] += 1
-        await self._set(key, seen)
+        await self._set(key, seen, inbound)
         answer = await self._wait(inbound, seen)
         if answer is None and seen["deliveries"] >= DELIVERIES:
             answer = await self._give_up(inbound)
         if answer is None:
             await asyncio.sleep(0.3 * self._patience)
         else:
-            await self._set(key, {**seen, "answer": answer})
+            await self._set(key, {**seen, "answer": answer}, inbound)
         return answer
 
     async def put(self, inbound: Inbound, chunk: str, index: int, final: bool) -> None:
         """Keep a piece of an answer for whoever fetches it."""
         place = f"{inbound.reply_to['at']:017.6f}:{inbound.message_id}:{index:04}"
-        await self._set(
-            f"chunk:{inbound.chat_id}:{place}", {"text": chunk, "final": final, "message": inbound.message_id}
-        )
+        kept = {"text": chunk, "final": final, "message": inbound.message_id}
+        await self._set(f"chunk:{inbound.chat_id}:{place}", kept, inbound)
         self._tell(inbound.chat_id)
 
     async def close(self, inbound: Inbound) -> None:
         """The answer is complete: nobody needs to wait for it, or for one to an earlier message."""
         person, at = inbound.chat_id, inbound.reply_to["at"]
-        await self._set(f"closed:{person}", {"at": max(at, await self._closed(person))})
+        await self._set(f"closed:{person}", {"at": max(at, await self._closed(person))}, inbound)
         async with self._taking:
             told = await self._get(f"told:{person}")
             if told and told["at"] <= at and not await self._chunks(person):
-                await self._set(f"told:{person}", None)
+                await self._set(f"told:{person}", None, inbound)
         self._tell(person)
 
     async def sweep(self) -> None:
@@ -135,9 +134,9 @@ class Desk:
             text += MORE
         # Noted before the piece is forgotten: another delivery of this message gets it again.
         seen = f"seen:{inbound.message_id}"
-        await self._set(seen, {**await self._get(seen), "answer": text})
+        await self._set(seen, {**(await self._get(seen)), "answer": text}, inbound)
         told = {"at": float(key.split(":")[3]), "since": self._clock()} if goes_on else None
-        await self._set(f"told:{inbound.chat_id}", told)
+        await self._set(f"told:{inbound.chat_id}", told, inbound)
         await self._state.set(key, {**chunk, "text": rest} if rest else None)
         return text
 
@@ -148,7 +147,7 @@ class Desk:
         if told is None:
             seen = await self._get(f"seen:{inbound.message_id}")
             told = {"at": seen["at"]}
-        await self._set(f"told:{inbound.chat_id}", {**told, "since": self._clock()})
+        await self._set(f"told:{inbound.chat_id}", {**told, "since": self._clock()}, inbound)
         return THINKING
 
     async def _chunks(self, person: str) -> dict[str, Any]:
@@ -167,8 +166,8 @@ class Desk:
     async def _get(self, key: str) -> Any:
         return await self._state.get(f"{self._account}:{key}")
 
-    async def _set(self, key: str, value: Any) -> None:
-        await self._state.set(f"{self._account}:{key}", value)
+    async def _set(self, key: str, value: Any, inbound: Inbound) -> None:
+        await self._state.set(f"{self._account}:{key}", value, of=inbound)
 
 
 def _cut(text: str, most: int) -> tuple[str, str]:

@@ -149,7 +149,7 @@ class WeChatPersonal(Adapter):
             return
         token = message.get("context_token")
         if token and token != await self.context(inbound.chat_id):
-            await self.services.state.set(f"{self.account}:context:{inbound.chat_id}", token)
+            await self.services.state.set(f"{self.account}:context:{inbound.chat_id}", token, of=inbound)
         await self._inbox.submit(inbound)
 
     async def _wait_for_login(self) -> None:

@@ -119,11 +119,11 @@ class PolledBot(Adapter):
         """All whose names begin so, by their keys."""
         return dict(await self.services.state.all(self._key(beginning)))
 
-    async def note(self, name: str, **changed: Any) -> None:
-        """Change what is known of a stream."""
+    async def note(self, name: str, inbound: Inbound | None = None, **changed: Any) -> None:
+        """Change what is known of a stream, which answers this."""
         blank = {"text": "", "final": False, "fetched": False, "at": self.services.clock()}
         known = await self.stream(name) or blank
-        await self.services.state.set(self._key(name), {**known, **changed})
+        await self.services.state.set(self._key(name), {**known, **changed}, of=inbound)
 
     def _key(self, name: str) -> str:
         return f"{self.account}:stream:{name}"
@@ -167,7 +167,7 @@ class PolledBot(Adapter):
             return None
         name = stream_id(inbound.chat_id, inbound.message_id)
         if await self.stream(name) is None:
-            await self.note(name)
+            await self.note(name, inbound)
         await self._inbox.submit(inbound)
         mark = {"id": feedback_mark(inbound.message_id)}
         return {"id": name, "finish": False, "content": "", "feedback": mark}
@@ -203,17 +203,17 @@ class _Stream(Reply):
         now = asyncio.get_running_loop().time()
         if now - self._noted >= _NOTED:
             self._noted = now
-            await self._bot.note(self._name, text=shortened(text_so_far))
+            await self._bot.note(self._name, self._inbound, text=shortened(text_so_far))
 
     async def send(self, chunk: str, *, index: int, final: bool, feedback_id: str | None) -> str:
         """See chatgpt2.adapter.Reply. WeCom fetches the text, or gets it by the message's own address."""
         if self._services.clock() - self._at < LASTS:
             known = await self._bot.stream(self._name)
             if known is None or not known["fetched"] or known["text"] != chunk:
-                await self._bot.note(self._name, text=chunk, final=True, fetched=False)
+                await self._bot.note(self._name, self._inbound, text=chunk, final=True, fetched=False)
             if await self._fetched():
                 return feedback_mark(self._inbound.message_id)
-        await self._bot.note(self._name, text=_ELSEWHERE, final=True, fetched=True)
+        await self._bot.note(self._name, self._inbound, text=_ELSEWHERE, final=True, fetched=True)
         await self._respond(chunk)
         return ""
 

@@ -32,15 +32,17 @@ class Inbox(Protocol):
 class State(Protocol):
     """What an adapter must remember over restarts (cursor, access tokens): small JSON values by name.
 
-    It belongs to the bot as it is called in the settings. Whose account may change puts that into the key.
+    It belongs to the bot as it is called in the settings. Whose account may change puts that into the key. What is
+    about a person (an id, a text, a token of the conversation) is kept `of` the event that it comes from: then it
+    goes when the person is erased. A check of chatgpt2.adapter.testing looks for what was forgotten.
     """
 
     async def get(self, key: str) -> Any:
         """The value, or None."""
         ...
 
-    async def set(self, key: str, value: Any) -> None:
-        """Store a value for good; None deletes it."""
+    async def set(self, key: str, value: Any, *, of: Inbound | None = None) -> None:
+        """Store a value for good; None deletes it. Without `of` it is about whom it was about before, or nobody."""
         ...
 
     async def all(self, prefix: str = "") -> Mapping[str, Any]:

@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from chatgpt2.store.mail_tables import inbox, outbox, queues
 from chatgpt2.store.people import Person, is_on, sessions_of
 from chatgpt2.store.sessions import SessionStore
-from chatgpt2.store.tables import audit, feedback, metadata, sessions, turns
+from chatgpt2.store.tables import feedback, metadata, sessions, turns
+from chatgpt2.store.traces import erase_letters, erase_notes, erase_values
 
 _CHUNK = 500  # rows named in one statement
 
@@ -47,12 +48,13 @@ async def erase(store: SessionStore, person: Person) -> Erased:
                 touched.append(session.id)
         given = await _erase_feedback(db, person)
         gone = await _delete_silent(db, touched)
-        others = 0
-        for table in metadata.sorted_tables:  # opt-outs, and every table to come that knows its user
+        others = await erase_values(db, person) + await erase_letters(db, person)
+        # Opt-outs, adapters' values, and every table to come that knows its user.
+        for table in metadata.sorted_tables:
             if {"platform", "account", "user_id"} <= set(table.c.keys()):
                 chosen = delete(table).where(is_on(table, person), table.c.user_id == user)
                 others += (await db.execute(chosen)).rowcount
-        others += (await db.execute(delete(audit).where(audit.c.actor == str(person)))).rowcount
+        others += await erase_notes(db, person)
     return Erased(spoken, gone, given, others)
 
 

@@ -84,10 +84,14 @@ leases = Table(
     Column("until", UtcDateTime, nullable=False),
 )
 
+# `platform`, `account`, `user_id`: whom the value is about, as in the inbox; null: nobody.
 adapter_state = Table(
     "adapter_state",
     metadata,
     Column("bot", String(64), primary_key=True),
     Column("key", String(255), primary_key=True),
     Column("value", JSON, nullable=False),
+    Column("platform", String(64)),
+    Column("account", String(255)),
+    Column("user_id", String(255)),
 )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # The newest file in migrations/versions. Written out here so that opening an up-to-date database need not
 # import Alembic; a test compares.
-HEAD = "0004"
+HEAD = "0005"
 
 
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}

@@ -23,7 +23,7 @@ class Memory:
     async def get(self, key: str) -> Any:
         return json.loads(self.kept.get(key, "null"))
 
-    async def set(self, key: str, value: Any) -> None:
+    async def set(self, key: str, value: Any, *, of: Inbound | None = None) -> None:
         self.kept[key] = json.dumps(value)
         if value is None:
             del self.kept[key]

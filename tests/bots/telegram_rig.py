@@ -58,7 +58,7 @@ class Kept(State):
     async def get(self, key: str) -> Any:
         return json.loads(self.values.get(key, "null"))
 
-    async def set(self, key: str, value: Any) -> None:
+    async def set(self, key: str, value: Any, *, of: Inbound | None = None) -> None:
         if value is None:
             self.values.pop(key, None)
         else:

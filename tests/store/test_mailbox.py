@@ -327,8 +327,12 @@ async def test_who_is_erased_leaves_no_letters(boxes: list[Mailbox], url: str) -
     assert isinstance(batch, Batch)
     await box.answer(queue, batch, ["答"], greeted=False)
     async with await SessionStore.open(url) as store:
-        assert (await erase(store, Person("tele", "u"))).others == 1
+        assert (await erase(store, Person("tele", "u"))).others == 2
     assert await box.pending() == (1, 0)
+    with pytest.raises(LeaseLost):
+        await box.answer(queue, batch, ["答"], greeted=False)
+    await box.submit(letter(3), OPEN)
+    assert [claimed.chat for claimed, _ in await box.claim(ACCOUNTS, 10, 60, one)] == ["c"]
 
 
 async def test_pruning_takes_what_is_answered_and_leaves_what_is_not(boxes: list[Mailbox], url: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from chatgpt2.adapter import length
-from chatgpt2.adapter.testing.driving import PATIENCE, process
+from chatgpt2.adapter.testing.driving import PATIENCE, left_after_erasing_everybody, process
 from chatgpt2.adapter.testing.platform import Platform
 
 
@@ -139,6 +139,21 @@ async def a_stranger_reads_first_that_an_ai_answers(platform: Platform, folder: 
         await bot.sees("我是 AI。\n第1句", "第2句")
 
 
+async def what_is_kept_of_a_person_goes_with_them(platform: Platform, folder: Path) -> None:
+    """Erasing: the adapter's state keeps nothing of a person that was not kept `of` what they did."""
+    async with process(platform, folder, grace=0) as bot:
+        bot.speaker.replies += ["你知我知", "不可告人" * 20]
+        await bot.say("天知地知", 1, chat="470011")
+        await bot.sees("你知我知", chat="470011")
+        bot.speaker.hold = True
+        await bot.say("天知地知", 2, chat="470011")
+        await bot.until(lambda: bot.speaker.begun == 2, "the message was to reach the model")
+        await asyncio.sleep(0.1)  # for a preview to be on its way
+    kept, ids = await left_after_erasing_everybody(folder)
+    for said in ("天知地知", "你知我知", "不可告人", *(each for each in ids if len(each) > 5)):
+        assert said not in kept, f"the state keeps {said} without `of`: {kept}"
+
+
 CHECKS: tuple[Callable[[Platform, Path], Awaitable[None]], ...] = (
     a_message_delivered_again_is_answered_once,
     messages_out_of_order_are_each_answered_once,
@@ -151,4 +166,5 @@ CHECKS: tuple[Callable[[Platform, Path], Awaitable[None]], ...] = (
     it_ends_within_the_grace_period,
     chats_are_kept_apart,
     a_stranger_reads_first_that_an_ai_answers,
+    what_is_kept_of_a_person_goes_with_them,
 )

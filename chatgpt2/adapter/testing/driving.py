@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
@@ -18,7 +19,8 @@ from chatgpt2.dialogue import Dialogue, Turn
 from chatgpt2.engine.base import SamplingParams, Step
 from chatgpt2.gateway import Bot, Gateway, Rules
 from chatgpt2.serving import Serving
-from chatgpt2.store import AdapterState, SessionStore
+from chatgpt2.store import AdapterState, Person, SessionStore
+from chatgpt2.store.erasing import erase
 
 PATIENCE = 60.0  # seconds for anything to happen; nothing takes nearly as long
 _GRACE = 1.0
@@ -127,8 +129,7 @@ async def process(
 ) -> AsyncIterator[Process]:
     """Run the platform's adapter on the database in `folder`; with `grace` 0 the end is that of a killed process,
     as far as answers are concerned."""
-    url = f"sqlite:///{(folder / 'contract.db').as_posix()}"
-    async with await SessionStore.open(url) as store, httpx.AsyncClient() as http:
+    async with await SessionStore.open(_url(folder)) as store, httpx.AsyncClient() as http:
         state, log = AdapterState(store, _NAME), logging.getLogger(_NAME)
         adapter = platform.build(Services(http, state, time.time, log))
         speaker = Speaker()
@@ -139,3 +140,19 @@ async def process(
             running = Process(gateway, platform, speaker, adapter.limits)
             await running.until(bot.ready.is_set, "the adapter was to start")
             yield running
+
+
+async def left_after_erasing_everybody(folder: Path) -> tuple[str, set[str]]:
+    """What the adapter's state holds when all who wrote to it are erased, and their ids and those of their chats."""
+    ids: set[str] = set()
+    async with await SessionStore.open(_url(folder)) as store:
+        for key in [info.key for info in await store.sessions()]:
+            users = {turn.user_id for turn in await store.record(key) if turn.user_id}
+            ids |= {key.chat, *users}
+            for user in users:
+                await erase(store, Person(key.platform, user, key.account))
+        return json.dumps(await AdapterState(store, _NAME).all(), ensure_ascii=False), ids
+
+
+def _url(folder: Path) -> str:
+    return f"sqlite:///{(folder / 'contract.db').as_posix()}"
