@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from chatgpt2.store.erasing import Erased
 
 _OUT_OF_REACH = (
-    "Out of reach: earlier backups and exports, a server's archived logs, models trained on these words."
+    "Out of reach: earlier backups and exports, a PostgreSQL server's write-ahead log (the live one until it is "
+    "written over, archived and replicated ones), models trained on these words."
 )
 _platform = click.option("--platform", metavar="NAME", help="terminal, web, telegram …")
 _account = click.option("--account", metavar="NAME", help="One account of the platform. [default: all]")
