@@ -3,18 +3,21 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import JSON, Column, Connection, Engine, MetaData, create_engine, event, insert, select, text
 
 from chatgpt2.errors import StoreError
 from chatgpt2.store import SessionKey, SessionStore, opening, sqlite
 from chatgpt2.store.opening import HEAD, alembic_config, read_url
 from chatgpt2.store.tables import metadata
+from chatgpt2.store.upkeep import check
 
 KEY = SessionKey("terminal", chat="default")
 
@@ -57,18 +60,52 @@ def older() -> list[str]:
     return [script.revision for script in scripts if script.revision != HEAD]
 
 
+def value_of(column: Column[Any]) -> Any:
+    """Something that fits into the column, and is found again there."""
+    if column.foreign_keys or column.name == "id":
+        return 7
+    if isinstance(column.type, JSON):
+        return [["user", "你好"]]
+    if column.name == "role":
+        return "bot"  # what a user said would want a reply
+    if column.type.python_type is str:
+        return column.name
+    return {datetime: datetime(2026, 1, 2), bool: True, float: 0.5}.get(column.type.python_type, 3)
+
+
+def rows_of(connection: Connection, tables: MetaData) -> dict[str, list[dict[str, Any]]]:
+    return {
+        table.name: [dict(row) for row in connection.execute(select(table)).mappings()]
+        for table in tables.sorted_tables
+    }
+
+
 @pytest.mark.parametrize("revision", older())
-async def test_an_older_database_is_upgraded_with_what_is_in_it(
-    file: Path, revision: str, monkeypatch: pytest.MonkeyPatch
+async def test_an_older_database_is_upgraded_with_what_is_in_every_table(
+    url: str, revision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as then:
         then.setattr(opening, "HEAD", revision)
-        await make(file)
-    assert run(file, "SELECT version_num FROM alembic_version") == [(revision,)]
-    async with await SessionStore.open(f"sqlite:///{file}") as store:
-        assert [turn.text for turn in (await store.load(KEY)).turns] == ["你好", "你好呀"]
-    assert run(file, "SELECT version_num FROM alembic_version") == [(HEAD,)]
-    await test_migrated_tables_equal_the_models(file)
+        await (await SessionStore.open(url)).close()
+    engine, tables = create_engine(url.replace("postgresql:", "postgresql+psycopg:")), MetaData()
+    tables.reflect(engine)
+    with engine.begin() as db:
+        assert db.execute(tables.tables["alembic_version"].select()).scalar() == revision
+        tables.remove(tables.tables["alembic_version"])
+        for table in tables.sorted_tables:
+            db.execute(insert(table).values({column.name: value_of(column) for column in table.c}))
+        before = rows_of(db, tables)
+    assert len(before) > 1 and all(len(rows) == 1 for rows in before.values())
+    async with await SessionStore.open(url) as store:
+        assert await check(store) == []
+        [turn] = await store.record(SessionKey("platform", "account", "chat", "thread"))
+        assert (turn.role, turn.text) == ("bot", "text")
+        with engine.connect() as db:
+            assert db.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == [HEAD]
+            assert rows_of(db, tables) == before
+        await store.append(KEY, "你好", "你好呀")
+        assert len(await store.load(KEY)) == 2
+    engine.dispose()
 
 
 async def test_a_new_file_is_made_with_its_folder(tmp_path: Path) -> None:
@@ -104,7 +141,7 @@ async def test_opening_again_keeps_everything_and_needs_no_alembic(file: Path) -
     assert done.stdout.split() == ["2", "False", "False"]
 
 
-def test_several_processes_migrate_a_new_file_once(file: Path) -> None:
+def test_ten_processes_migrate_a_new_file_once(file: Path) -> None:
     script = (
         "import asyncio, sys\n"
         "from chatgpt2.store import SessionStore, SessionKey\n"
@@ -117,14 +154,14 @@ def test_several_processes_migrate_a_new_file_once(file: Path) -> None:
     )
     command = [sys.executable, "-c", script, f"sqlite:///{file}"]
     started = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(6)
+        subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(10)
     ]
     for process in started:
         assert process.stdin is not None
         process.stdin.write("\n")
         process.stdin.flush()
-    assert [(process.communicate()[1], process.returncode) for process in started] == [("", 0)] * 6
-    assert run(file, "SELECT count(*), max(position) FROM turns") == [(12, 11)]
+    assert [(process.communicate()[1], process.returncode) for process in started] == [("", 0)] * 10
+    assert run(file, "SELECT count(*), max(position) FROM turns") == [(20, 19)]
     assert run(file, "SELECT count(*) FROM alembic_version") == [(1,)]
 
 

@@ -14,7 +14,7 @@ from chatgpt2.store.opening import read_url
 from chatgpt2.store.tables import metadata
 
 KEY = SessionKey("web", chat="one")
-PROCESSES, EXCHANGES = 8, 6
+PROCESSES, EXCHANGES = 10, 4
 
 WRITER = f"""
 import asyncio, sys
@@ -31,7 +31,7 @@ asyncio.run(main())
 """
 
 
-async def test_processes_migrate_once_and_write_to_one_session_in_order(postgresql: str) -> None:
+async def test_ten_processes_migrate_once_and_write_to_one_session_in_order(postgresql: str) -> None:
     started = [
         subprocess.Popen(
             [sys.executable, "-c", WRITER, postgresql, str(number)],
