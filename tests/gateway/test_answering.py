@@ -10,7 +10,7 @@ from scripted import QUIET, Memory, gateway_of
 from chatgpt2.adapter import Blocked, Limits, Rejected, RetryLater, WindowClosed
 from chatgpt2.gateway import Rules
 from chatgpt2.gateway.rules import NOTICE
-from chatgpt2.store import Feedback, SessionKey, SessionStore, Work
+from chatgpt2.store import Feedback, People, SessionKey, SessionStore, Work
 
 
 @pytest.fixture
@@ -66,6 +66,26 @@ async def test_a_message_that_comes_as_the_last_answer_ends_does_not_wait(
         await adapter.inbox.submit(adapter.event(1))
         await adapter.until(lambda: len(adapter.sent) == 2)
     assert [name for name, _ in adapter.sent] == ["m1", "m2"]
+
+
+async def test_who_opts_out_in_a_group_is_left_out_of_the_export_until_they_opt_in(url: str) -> None:
+    adapter, engine = Memory(), Scripted("甲答", "乙答", "乙又答")
+    group = {"chat_id": "g", "is_group": True}
+    said = [("u1", "甲说"), ("u2", "乙说"), ("u1", "／退出训练"), ("u2", "乙又说"), ("u1", "/optin")]
+    exports = []
+    async with gateway_of(url, engine, adapter), await SessionStore.open(url) as store:
+        for number, (user, text) in enumerate(said, 1):
+            await adapter.inbox.submit(adapter.event(number, text, user_id=user, **group))
+            await adapter.until(lambda: len(adapter.sent) == number)  # noqa: B023
+            exports.append([each.turns async for each in People(store).dialogues()])
+    texts = [[[turn.text for turn in turns] for turns in export] for export in exports]
+    everything = ["甲说", "甲答", "乙说", "乙答"]
+    assert texts[1] == [everything] and texts[2] == [["乙说", "乙答"]]
+    assert texts[3] == [["乙说", "乙答", "乙又说", "乙又答"]] and texts[4] == [
+        [*everything, "乙又说", "乙又答"]
+    ]
+    assert "/加入训练" in adapter.sent[2][1] and "/退出训练" in adapter.sent[4][1]
+    assert len(engine.asked) == 3
 
 
 async def test_a_stranger_is_told_once_that_an_ai_answers(url: str) -> None:

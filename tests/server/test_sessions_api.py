@@ -10,9 +10,11 @@ from typing import Any
 
 import httpx
 import pytest
+from click.testing import CliRunner
 from fakes.talking import Scripted
 from serving import served
 
+from chatgpt2.cli import cli
 from chatgpt2.errors import EngineBusy
 
 API = "/api/sessions"
@@ -41,6 +43,22 @@ async def say(http: httpx.AsyncClient, session: str, text: str, **more: Any) -> 
     return str(answer.json()["text"])
 
 
+async def exported(folder: Path) -> list[list[str]]:
+    """What `chatgpt2 db export` writes."""
+    command = [
+        "db",
+        "export",
+        str(folder / "all.jsonl"),
+        "--force",
+        "--database",
+        f"sqlite:///{folder}/talk.db",
+    ]
+    done = await asyncio.to_thread(CliRunner().invoke, cli, command)
+    assert done.exit_code == 0, done.output
+    lines = (folder / "all.jsonl").read_text(encoding="utf-8").splitlines()
+    return [[each["content"] for each in json.loads(line)["messages"]] for line in lines]
+
+
 async def texts(http: httpx.AsyncClient, session: str) -> list[str]:
     return [turn["text"] for turn in (await http.get(f"{API}/{session}")).json()["said"]]
 
@@ -58,6 +76,20 @@ async def test_a_session_is_made_talked_in_and_found_again(http: httpx.AsyncClie
     listed = (await http.get(API)).json()
     assert [each["id"] for each in listed] == [other, session]
     assert len((await http.get(API, params={"limit": 1})).json()) == 1
+
+
+async def test_opting_out_over_http_keeps_words_out_of_the_export(
+    http: httpx.AsyncClient, engine: Scripted, tmp_path: Path
+) -> None:
+    session = await made(http)
+    engine.replies = ["你好呀", "在的"]
+    assert await say(http, session, "你好", commands=True) == "你好呀"
+    assert await exported(tmp_path) == [["你好", "你好呀"]]
+    assert "/加入训练" in await say(http, session, "／退出训练", commands=True)
+    assert await say(http, session, "在吗") == "在的"
+    assert await exported(tmp_path) == []
+    assert "/退出训练" in await say(http, session, "/optin", commands=True)
+    assert await exported(tmp_path) == [["你好", "你好呀", "在吗", "在的"]]
 
 
 async def test_a_reply_comes_as_events(http: httpx.AsyncClient, engine: Scripted) -> None:
