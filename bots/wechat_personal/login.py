@@ -94,6 +94,5 @@ class _Login:
         return {
             "token": status["bot_token"],
             "bot": status["ilink_bot_id"],
-            "owner": status.get("ilink_user_id", ""),
             "base_url": status.get("baseurl") or self._home,
         }

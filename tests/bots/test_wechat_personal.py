@@ -54,7 +54,7 @@ async def running(
     """Logged in and polling."""
     state = Memory() if state is None else state
     async with built(ilink, state) as bot:
-        known = {"token": ilink.token, "bot": BOT, "owner": OWNER, "base_url": ilink.url}
+        known = {"token": ilink.token, "bot": BOT, "base_url": ilink.url}
         await state.set("login", known)
         await bot.start(inbox)
         task = asyncio.create_task(bot.run())
@@ -245,7 +245,6 @@ async def test_a_scanned_code_is_a_login() -> None:
         assert await state.get("login") == {
             "token": ilink.token,
             "bot": BOT,
-            "owner": OWNER,
             "base_url": ilink.url,
         }
         await bot.start(Notebook())

@@ -244,7 +244,7 @@ class _LoggedIn(wechat_personal.WeChatPersonal):
 
     def __init__(self, token: str, url: str, services: Services) -> None:
         super().__init__(wechat_personal.Settings(url), services)
-        self._kept = {"token": token, "bot": BOT, "owner": "1", "base_url": url}
+        self._kept = {"token": token, "bot": BOT, "base_url": url}
 
     async def start(self, inbox: Any) -> None:
         await self.services.state.set("login", self._kept)
