@@ -152,6 +152,18 @@ def test_a_stream_has_the_ids_that_transformers_gives_the_whole_file(
         )
 
 
+def test_what_is_not_utf8_is_said_and_what_is_big5_is_refused(
+    train: Train, options: TextOptions, tmp_path: Path
+) -> None:
+    path = tmp_path / "old.txt"
+    path.write_text("那座山正当顶上，有一块仙石。\n" * 30, encoding="gb18030")
+    _, seen = train(replace(options, paths=(path,), steps=1))
+    assert seen.notices.count(f"{path} is read as GB18030") == 1
+    path.write_text("那座山正當頂上，有一塊仙石。\n" * 30, encoding="big5")
+    with pytest.raises(CorpusError, match=r"old\.txt: seems to be Big5"):
+        train(replace(options, paths=(path,), out=tmp_path / "other"))
+
+
 def test_it_learns(train: Train, options: TextOptions, tmp_path: Path) -> None:
     path = tmp_path / "again.txt"
     path.write_text("天地玄黄宇宙洪荒\n" * 400, encoding="utf-8")
