@@ -121,6 +121,38 @@ def test_it_learns_to_tell_apart_and_transformers_agrees(train: Train, options: 
     assert model.config.id2label == {0: "地坏", 1: "天好"}
 
 
+def test_a_base_like_the_english_gpt2_learns_to_tell_apart_and_transformers_agrees(
+    train: Train, options: ClassifierOptions, text_model: Path, tmp_path: Path
+) -> None:
+    """Its bos is its eos, and it has no pad."""
+    path = tmp_path / "english.tsv"
+    words = [
+        " ".join(random.Random(n).choices(["monkey", "stone", "egg", "the"], k=1 + n % 7)) for n in range(40)
+    ]
+    rows = [
+        f"{text} {'well' if n % 2 else 'ill'}\t{'good' if n % 2 else 'bad'}\n" for n, text in enumerate(words)
+    ]
+    path.write_text("text\tlabel\n" + "".join(rows), encoding="utf-8")
+    mine = replace(options, paths=(path,), base=str(text_model), tokenizer="bpe", split=(80, 20))
+    result, _ = train(replace(mine, steps=60))
+    assert isinstance(result.held_out, Judged) and result.held_out.accuracy == 1
+    tokenizer = AutoTokenizer.from_pretrained(result.out)
+    model = AutoModelForSequenceClassification.from_pretrained(result.out)
+    assert (
+        model.config.pad_token_id
+        == tokenizer.pad_token_id
+        == tokenizer.eos_token_id
+        == tokenizer.bos_token_id
+    )
+    some = ["monkey well", "the stone egg the monkey ill", "egg ill", "the the the the well", "x" * 200]
+    ours = list(classify(result.out, some, device="cpu"))
+    assert [each.label for each in ours[:4]] == ["good", "bad", "bad", "good"]
+    judge = pipeline("text-classification", model=str(result.out), top_k=None)
+    for batch in (1, 5):
+        for one, other in zip(ours, judge(some, batch_size=batch, truncation=True), strict=True):
+            assert {row["label"]: row["score"] for row in other} == pytest.approx(one.scores, abs=1e-5)
+
+
 def test_the_report_and_the_card_hold_the_figures(train: Train, options: ClassifierOptions) -> None:
     result, _ = train(replace(options, steps=4, out=options.out / "some model"))
     report = json.loads((result.out / "classifier.json").read_text(encoding="utf-8"))

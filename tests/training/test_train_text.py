@@ -194,6 +194,39 @@ def test_a_base_learns_new_special_tokens(train: Train, options: TextOptions, tm
         train(replace(tuned, tokenizer="bpe", out=tmp_path / "other"))
 
 
+def test_a_base_like_the_english_gpt2_learns_lines_and_their_end_and_transformers_agrees(
+    train: Train, options: TextOptions, text_model: Path, tmp_path: Path
+) -> None:
+    """Its bos is its eos, and it has no pad."""
+    assert AutoTokenizer.from_pretrained(text_model).pad_token is None
+    known = ("The stone egg went up the mountain.", "A monkey.")
+    path = tmp_path / "english.txt"
+    path.write_text("\n".join(known * 4) + "\n", encoding="utf-8")
+    mine = replace(options, paths=(path,), base=str(text_model), tokenizer="bpe", shape="lines", block=48)
+    result, seen = train(replace(mine, split=(100,), steps=60, lr=3e-3, eval_every=0))
+    assert not any("unknown" in line for line in seen.notices)
+    codec, theirs = load_text(result.out).codec, AutoTokenizer.from_pretrained(result.out)
+    assert (codec.kind, theirs.pad_token) == ("bpe", "<|endoftext|>")
+    assert codec.bos_id == codec.eos_id == codec.pad_id == theirs.pad_token_id
+    assert len(theirs) == load_text(text_model).model.config.vocab_size  # nothing is added
+    prompts = ["The stone egg", "A"]
+    assert (
+        theirs(prompts[0]).input_ids
+        == codec.begin(prompts[0])
+        == [codec.bos_id, *codec.begin(prompts[0])[1:]]
+    )
+    config = AutoModelForCausalLM.from_pretrained(result.out).generation_config
+    assert config.pad_token_id == config.eos_token_id == config.bos_token_id == codec.eos_id
+    theirs.padding_side = "left"
+    writer = pipeline("text-generation", model=str(result.out), tokenizer=theirs)
+    for batch in (1, 2):
+        written = writer(prompts, batch_size=batch, max_new_tokens=30, max_length=None, do_sample=False)
+        assert [each[0]["generated_text"] for each in written] == list(known)  # and there each ends
+    sampling = {"temperature": 0.0, "repetition_penalty": 1.0, "max_new_tokens": 30}
+    ours = generate(result.out, prompts, engine=EngineOptions("pytorch"), **sampling)
+    assert [prompt + each.texts[0] for prompt, each in zip(prompts, ours, strict=True)] == list(known)
+
+
 def test_an_adapter_is_trained_on_any_base(train: Train, options: TextOptions, tmp_path: Path) -> None:
     train(options)
     adapted = replace(options, base=str(options.out), tokenizer=None, out=tmp_path / "adapter", lora=2)
