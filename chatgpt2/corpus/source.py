@@ -92,14 +92,23 @@ def open_source(path: Path) -> Source:
     source = _found(path)
     if source.encoding == "gb18030" and (other := other_than_gb18030(_telling_lines(path))):
         name, convert = other
-        fresh = shlex.quote(f"{path.name}.utf8.txt")
         raise CorpusError(
             path,
             None,
             f"seems to be {name}, and only UTF-8, UTF-16 and GB18030 are read: convert it first, "
-            f"`iconv -f {convert} -t UTF-8 {shlex.quote(path.name)} > {fresh}`",
+            f"`{_conversion(path, convert)}`",
         )
     return source
+
+
+def _conversion(path: Path, encoding: str) -> str:
+    """The command that writes the text as UTF-8 beside the file."""
+    plain, given = path, f"-t UTF-8 {shlex.quote(str(path))}"
+    unpacked = ""
+    if path.suffix == ".gz":
+        plain, given, unpacked = path.with_suffix(""), "-t UTF-8", f"gzip -dc {shlex.quote(str(path))} | "
+    fresh = plain.with_name(f"{plain.stem}.utf8{plain.suffix}")
+    return f"{unpacked}iconv -f {encoding} {given} > {shlex.quote(str(fresh))}"
 
 
 def _telling_lines(path: Path) -> Iterator[bytes]:
