@@ -44,6 +44,10 @@ class Batch:
         """What a model is called with."""
         return {"ids": self.ids, "places": self.places, "labels": self.labels}
 
+    @property
+    def begins(self) -> Tensor:
+        return self.ids[0]
+
 
 class Portion(Protocol):
     """What a step learns from, as a model is called with it: a Batch, or another kind of one."""
@@ -54,6 +58,10 @@ class Portion(Protocol):
     @property
     def inputs(self) -> dict[str, Tensor]:
         """By name, `labels` among them: as many as there is to learn."""
+
+    @property
+    def begins(self) -> Tensor:
+        """[length] the ids of its first text, by which a person can find it."""
 
 
 def split_held_out(tokens: TokenFile, count: int) -> tuple[Array, Array]:

@@ -6,6 +6,7 @@ import codecs
 import gzip
 import io
 import re
+import shlex
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from chatgpt2.corpus.plausible import other_than_gb18030
 from chatgpt2.errors import CorpusError
 
 SAMPLE_BYTES = 1 << 18
 _CHUNK_BYTES = 1 << 20
+_TELLING_BYTES = 1 << 16
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
@@ -82,7 +85,43 @@ def take_sample(path: Path) -> Sample:
 
 
 def open_source(path: Path) -> Source:
-    """Find the encoding of the whole file: the first byte that tells may come late."""
+    """Find the encoding of the whole file: the first byte that tells may come late.
+
+    Raises CorpusError where there is no text, or one that makes sense in an encoding that is not read here.
+    """
+    source = _found(path)
+    if source.encoding == "gb18030" and (other := other_than_gb18030(_telling_lines(path))):
+        name, convert = other
+        raise CorpusError(
+            path,
+            None,
+            f"seems to be {name}, and only UTF-8, UTF-16 and GB18030 are read: convert it first, "
+            f"`{_conversion(path, convert)}`",
+        )
+    return source
+
+
+def _conversion(path: Path, encoding: str) -> str:
+    """The command that writes the text as UTF-8 beside the file."""
+    plain, given = path, f"-t UTF-8 {shlex.quote(str(path))}"
+    unpacked = ""
+    if path.suffix == ".gz":
+        plain, given, unpacked = path.with_suffix(""), "-t UTF-8", f"gzip -dc {shlex.quote(str(path))} | "
+    fresh = plain.with_name(f"{plain.stem}.utf8{plain.suffix}")
+    return f"{unpacked}iconv -f {encoding} {given} > {shlex.quote(str(fresh))}"
+
+
+def _telling_lines(path: Path) -> Iterator[bytes]:
+    """Some of the lines that are not ASCII alone. No encoding has a line end inside a character."""
+    left = _TELLING_BYTES
+    with _reading(path) as stream:
+        while left > 0 and (line := stream.readline(_CHUNK_BYTES)):
+            if not line.isascii():
+                yield line
+                left -= len(line)
+
+
+def _found(path: Path) -> Source:
     sample = take_sample(path)
     if not sample.data:
         raise CorpusError(path, None, "is empty; nothing can be read from it")

@@ -106,6 +106,15 @@ def text_files(paths: Iterable[Path | str]) -> tuple[Path, ...]:
     return tuple(found.values())
 
 
+def encodings(files: Iterable[Path]) -> Iterator[tuple[Path, str]]:
+    """Those of the files that are text in another encoding than UTF-8, and in which."""
+    for file in files:
+        if bare_suffix(file) not in _COLUMNAR and not (found := open_source(file).encoding).startswith(
+            "utf-8"
+        ):
+            yield file, found.upper()
+
+
 def _visible(file: Path, folder: Path) -> bool:
     names = file.relative_to(folder).parts
     # What save_to_disk of `datasets` writes beside the data.

@@ -24,6 +24,7 @@ from chatgpt2.training.options import ClassifierOptions, TextOptions
 from chatgpt2.training.report import write_report
 from chatgpt2.training.samples import merged
 from chatgpt2.training.text import begin, text_task
+from chatgpt2.training.textdata import tell_encodings
 from chatgpt2.training.watch import Observer, Sample
 
 
@@ -55,6 +56,7 @@ def _judging(options: ClassifierOptions, cache: Path, observer: Observer) -> Tas
     codec = start.codec.whole()
     parts = [_texts(share, codec, classes, cache) for share in shares]
     learned, held, test = parts
+    tell_encodings((share.source.files for share in shares if share), observer)
     _describe(options, shares, parts, codec, classes, observer)
     assert learned is not None
     names = classes or (options.label or "value",)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from chatgpt2.device import free_bytes
 from chatgpt2.errors import ChatGPT2Error, CheckpointError, ConfigError
+from chatgpt2.training.options import RunOptions
+from chatgpt2.training.plan import Plan
 
 _OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
 
@@ -35,6 +38,21 @@ def explained(out: Path) -> Iterator[None]:
                 "out of memory: lower --batch-tokens (half of it first), then --length, or take a smaller --size"
             ) from error
         raise
+
+
+def not_finite(problem: str, text: str, options: RunOptions, plan: Plan, saved: int) -> ConfigError:
+    """The end of a run that learns no more.
+
+    text   what the batch begins with that it came to an end with
+    saved  the last good step that is kept; 0: none
+    """
+    more = " --precision fp32" if plan.bf16 else ""
+    again = f"chatgpt2 {options.command} --resume --out {shlex.quote(str(options.out))} --lr {plan.lr / 10:g}{more}"
+    kept = f"the weights of step {saved:,} are kept in {options.out / 'checkpoints'}" if saved else ""
+    return ConfigError(
+        f"{problem}, in the batch that begins with {text!r}: look at that text, or go on with a lower learning rate "
+        f"(`{again}`); {kept or 'no step was saved before'}"
+    )
 
 
 def _is_full(error: Exception, folder: Path) -> bool:

@@ -140,7 +140,8 @@ class Texts(torch.utils.data.Dataset[Portion]):
         lengths = self.pile.lengths[numbers]
         labels = self.labels[numbers]
         if self.states is not None:
-            return Known(self.states[numbers], labels, int(lengths.sum()))
+            first = self.pile.__getitems__(rows[:1]).ids[0]
+            return Known(self.states[numbers], labels, int(lengths.sum()), first)
         ids = self.pile.__getitems__(rows).ids  # [rows, width]
         places = np.arange(len(numbers)) * ids.shape[1] + lengths - 1
         return Batch(ids, torch.from_numpy(places), labels, int(lengths.sum()))
@@ -177,11 +178,12 @@ class Texts(torch.utils.data.Dataset[Portion]):
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A batch of texts whose states are known."""
+    """A batch of texts whose states are known; it `begins` with the ids of the first."""
 
     states: Tensor
     labels: Tensor
     tokens: int
+    begins: Tensor
 
     @property
     def inputs(self) -> dict[str, Tensor]:

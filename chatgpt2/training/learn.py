@@ -40,7 +40,15 @@ from chatgpt2.training.plan import (
     steps_without_clock,
 )
 from chatgpt2.training.prime import prime
-from chatgpt2.training.run import Run, changed_versions, check_free, last_step, versions
+from chatgpt2.training.run import (
+    Run,
+    changed_plan,
+    changed_versions,
+    check_free,
+    goes_on,
+    last_step,
+    versions,
+)
 from chatgpt2.training.speed import measure_speed, slowest
 from chatgpt2.training.trainer import TextTrainer
 from chatgpt2.training.watch import Interruptible, Observer, Sample, Watch
@@ -111,8 +119,8 @@ def learn(
         torch.set_num_threads(options.threads)
     if run is None:
         check_free(options.out)  # every process before it meets the others, so none finds what another made
-    elif changed := changed_versions(run):
-        observer.notice(f"this run began with {changed}: it will not end exactly as it would have")
+    else:
+        run = _again(run, options, device, observer)
     keep_freed_memory()
     with PartialState(cpu=device == "cpu").main_process_first():  # one process tokenises, all read
         task = task_of(device)
@@ -129,8 +137,18 @@ def learn(
         plan = run.plan if run else _plan(options, task, model, bf16, device)
         set_dropout(model, plan.dropout)
         trainer = _trainer(options, plan, task, model, device, observer)
-        _run(trainer, task, observer, resume)
+        _run(trainer, task, observer, run)
         return _finish(task, trainer, time.perf_counter() - began)
+
+
+def _again(run: Run, options: RunOptions, device: str, observer: Observer) -> Run:
+    """The run as it goes on with `options`."""
+    if changed := changed_versions(run):
+        observer.notice(f"this run began with {changed}: it will not end exactly as it would have")
+    again = goes_on(run, options, device)
+    if changed := changed_plan(run.plan, again.plan):
+        observer.notice(f"from here on with {changed}: it will end otherwise than it would have")
+    return again
 
 
 def _trainable(start: Checkpoint[AnyCodec], options: RunOptions) -> Any:
@@ -182,12 +200,13 @@ def _trainer(
     return trainer
 
 
-def _run(trainer: TextTrainer, task: Task, observer: Observer, resume: bool) -> None:
+def _run(trainer: TextTrainer, task: Task, observer: Observer, begun: Run | None) -> None:
+    """Train, from the last saved step of the run that was `begun` before."""
     out = trainer.options.out
-    if trainer.is_world_process_zero() and not resume:
+    if trainer.is_world_process_zero():
         out.mkdir(parents=True, exist_ok=True)
-        Run(trainer.options, trainer.plan, task.fingerprint, versions()).write(out)
-    saved = last_step(out) if resume else None
+        (begun or Run(trainer.options, trainer.plan, task.fingerprint, versions())).write(out)
+    saved = last_step(out) if begun else None
     try:
         with Interruptible(trainer, observer), quiet_transformers():
             trainer.train(resume_from_checkpoint=str(saved) if saved else None)

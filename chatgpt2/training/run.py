@@ -8,7 +8,7 @@ out/checkpoints/     saved steps, for --resume
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ import torch
 import transformers
 
 import chatgpt2
+from chatgpt2.device import choose_bf16
 from chatgpt2.errors import ConfigError
 from chatgpt2.training.options import ClassifierOptions, RunOptions, TextOptions, TrainOptions
 from chatgpt2.training.plan import Plan
@@ -29,6 +30,8 @@ KINDS: dict[str, type[RunOptions]] = {
 _FILES = {"corpus", "eval_corpus", "paths", "validation", "test"}
 # These may differ when a run goes on: they change what is shown and kept, not what is learned.
 FREE = {"out", "report_to", "keep", "samples", "threads", "device"}
+# These too, because a run that came to an end by them could not go on otherwise.
+CAREFUL = {"lr", "precision"}
 
 
 Options = TypeVar("Options", bound=RunOptions)
@@ -138,10 +141,11 @@ def _command(out: Path) -> str:
 
 
 def resumed_options(saved: Options, given: dict[str, Any]) -> Options:
-    """The options of the saved run; one given again must be the same, unless it cannot change the result."""
+    """The options of the saved run; one given again must be the same, unless it cannot change the result or is one
+    that a run may have come to an end by."""
     changed = dict(asdict(saved))
     for key, value in given.items():
-        if key in FREE:
+        if key in FREE | CAREFUL:
             changed[key] = value
         elif changed[key] != value:
             flag = key.replace("_", "-")
@@ -149,6 +153,26 @@ def resumed_options(saved: Options, given: dict[str, Any]) -> Options:
                 f"--{flag} cannot change in a resumed run (it began with {changed[key]}): leave it out"
             )
     return type(saved)(**changed)
+
+
+def goes_on(run: Run, options: RunOptions, device: str) -> Run:
+    """The run with the learning rate and the precision of `options`, which it keeps from now on."""
+    same = options.precision == run.options.precision
+    bf16 = run.plan.bf16 if same else choose_bf16(options.precision, device)
+    plan = replace(run.plan, lr=options.lr or run.plan.lr, bf16=bf16)
+    kept = replace(run.options, lr=options.lr, precision=options.precision)
+    return replace(run, options=kept, plan=plan)
+
+
+def changed_plan(was: Plan, now: Plan) -> str:
+    """What a run goes on with that it did not begin with; empty when nothing is."""
+    changes = []
+    if was.lr != now.lr:
+        changes.append(f"a learning rate of {now.lr:g} (it was {was.lr:g})")
+    if was.bf16 != now.bf16:
+        names = {True: "bf16", False: "fp32"}
+        changes.append(f"{names[now.bf16]} (it was {names[was.bf16]})")
+    return " and ".join(changes)
 
 
 def versions() -> dict[str, str]:

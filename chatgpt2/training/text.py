@@ -20,7 +20,7 @@ from chatgpt2.tokens import TokenFile
 from chatgpt2.training.learn import Result, Task, learn
 from chatgpt2.training.options import FileOptions, TextOptions
 from chatgpt2.training.samples import continuations
-from chatgpt2.training.textdata import read_parts, tokenise_part
+from chatgpt2.training.textdata import read_parts, tell_encodings, tokenise_part
 from chatgpt2.training.watch import Observer
 from chatgpt2.vocabulary import default_vocabulary, load_vocabulary
 from chatgpt2.wordpiece import has_capitals
@@ -48,6 +48,7 @@ def text_task(options: TextOptions, cache: Path, observer: Observer) -> Task:
     files = [tokenise_part(part, codec, cache) for part in parts]
     learned, held, test = (_material(file, codec, options, n == 0) for n, file in enumerate(files))
     _require(options, learned, codec.window)
+    tell_encodings((part.source.files for part in parts if part), observer)
     _describe(options, files, codec, observer)
     prompts = [ids[: max(1, min(24, len(ids) // 2))] for ids in held.first(options.samples)]
     return Task(

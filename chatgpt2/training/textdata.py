@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 
 import numpy as np
 
 from chatgpt2.batches import held_out_count
-from chatgpt2.corpus.texts import TextSource, text_files
+from chatgpt2.corpus.texts import TextSource, encodings, text_files
 from chatgpt2.errors import ConfigError
 from chatgpt2.textcodec import TextCodec
 from chatgpt2.tokens import TokenFile, fingerprint_of, text_hash, tokenise_texts
 from chatgpt2.training.options import FileOptions
+from chatgpt2.training.watch import Observer
 
 FORMAT = 1  # raise it when the same files come to give other texts
 _LEAST = 10_000
@@ -105,6 +106,12 @@ def bounds_of(texts: Iterable[str], split: tuple[float, ...] | None) -> list[tup
         held, test = held_out_count(len(hashes), None), 0
     tested, trained = (hashes[n] if n < len(hashes) else 1 << 64 for n in (test, test + held))
     return [(trained, 1 << 64), (tested if held else trained, trained), (0, tested if test else 0)]
+
+
+def tell_encodings(sources: Iterable[tuple[Path, ...]], observer: Observer) -> None:
+    """Say what was not taken for UTF-8: a person sees at once if it was taken for the wrong thing."""
+    for file, encoding in encodings(dict.fromkeys(chain.from_iterable(sources))):
+        observer.notice(f"{file} is read as {encoding}")
 
 
 def tokenise_part(part: Part | None, codec: TextCodec, cache: Path) -> TokenFile | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,15 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainingArguments
-from transformers.integrations.integration_utils import get_reporting_integration_callbacks
+from transformers import Trainer
 from transformers.trainer_callback import EarlyStoppingCallback, PrinterCallback
 
 from chatgpt2.batches import Portion
 from chatgpt2.errors import ConfigError
 from chatgpt2.evaluation import Measured
 from chatgpt2.material import BatchStream, Material
+from chatgpt2.training.arguments import trainer_arguments
+from chatgpt2.training.faults import not_finite
 from chatgpt2.training.measure import Measure
 from chatgpt2.training.optimizer import MuonAdamW, parameter_groups
 from chatgpt2.training.options import RunOptions
@@ -32,7 +33,17 @@ COMPLETE = "complete"
 
 
 def _inputs(batch: Portion) -> dict[str, Any]:
-    return {**batch.inputs, "tokens": batch.tokens}
+    return {**batch.inputs, "tokens": batch.tokens, "begins": tuple(batch.begins[:24].tolist())}
+
+
+@contextmanager
+def _asked(model: Any) -> Iterator[None]:
+    """The model says what it makes of something, and learns nothing from it."""
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        yield
+    model.train(was_training)
 
 
 class Patience(EarlyStoppingCallback):
@@ -63,15 +74,20 @@ class TextTrainer(Trainer):
     ) -> None:
         self.options, self.plan = options, plan
         self.learned, self.held, self.measures = learned, held, measure
-        self.shown: Callable[[list[int]], str] = str
+        self.shown: Callable[[Sequence[int]], str] = str
         self.stop = False
         self.stopping = False
         self.tokens_seen = 0
         self.seconds = 0.0
         self.last_held_out: tuple[int, Measured] | None = None
+        self.batch: dict[
+            str, Any
+        ] = {}  # that of the latest step, the ids it begins with, and its gradient's norm
+        self.begins: tuple[int, ...] = ()
+        self.norm: Any = 0.0
         super().__init__(
             model=model,
-            args=_arguments(options, plan, folder, device, len(held) > 0),
+            args=trainer_arguments(options, plan, folder, device, len(held) > 0),
             train_dataset=learned,
             eval_dataset=held,
         )
@@ -131,27 +147,45 @@ class TextTrainer(Trainer):
 
         DDP averages gradients over the processes, hence the factor `world`.
         """
-        tokens = inputs.pop("tokens")
+        tokens, begins = inputs.pop("tokens"), inputs.pop("begins")
         labels, tokens, stop = self._sum_over_processes(len(inputs["labels"]), tokens, int(self.stop))
         self.tokens_seen += tokens
         self.stopping = stop > 0
         total: Tensor = model(**inputs)
-        if not math.isfinite(total.item()):  # before the step is taken: the weights stay as good as they were
-            self._refuse(total.item(), inputs.get("ids"))
-        return torch.mul(total, self.args.world_size / max(1, labels))
+        loss, scale = total.item(), self.args.world_size / max(1, labels)
+        self._check_gradient()  # of the step before: nothing waits for it here, on a GPU either
+        self.batch, self.begins = inputs, begins
+        if not math.isfinite(loss):
+            if self.args.world_size == 1:  # before the step is taken: the weights stay as good as they were
+                raise self._fault(f"the loss is {loss} at step {self.state.global_step + 1:,}")
+            scale = math.nan  # the gradient tells all processes, and all end
+        return torch.mul(total, scale)
 
-    def _refuse(self, total: float, ids: Tensor | None) -> None:
-        batch = ""
-        if ids is not None:
-            text = " ".join(self.shown(ids[0, :24].tolist()).split())
-            batch = f", in the batch that begins with {text!r}"
-        kept = Path(str(self.args.output_dir))
-        saved = max((int(p.parent.name.rsplit("-", 1)[1]) for p in kept.glob(f"*/{COMPLETE}")), default=0)
-        where = f"the weights of step {saved:,} are kept in {kept}" if saved else "no step was saved before"
-        raise ConfigError(
-            f"the loss is {total} at step {self.state.global_step + 1:,}{batch}: "
-            f"lower --lr or take --precision fp32, and look at that text; {where}"
-        )
+    def _clip_grad_norm(self, model: Any) -> Any:
+        self.norm = super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]
+        return self.norm
+
+    def check(self) -> None:
+        """Before the latest step is evaluated or saved. Raises ConfigError where it has ruined the weights: where
+        its gradient, or what is now the loss of its batch, is no finite number."""
+        self._check_gradient()
+        with _asked(self.network):
+            loss = self.network(**self.batch).item()
+        bad = not math.isfinite(loss)
+        if any(self._sum_over_processes(int(bad))):
+            raise self._fault(
+                f"the loss is {loss if bad else math.nan} after step {self.state.global_step:,}"
+            )
+
+    def _check_gradient(self) -> None:
+        if not math.isfinite(norm := float(self.norm)):
+            raise self._fault(f"the gradient is {norm} at step {self.state.global_step:,}")
+
+    def _fault(self, problem: str) -> ConfigError:
+        folder = Path(str(self.args.output_dir))
+        saved = [int(path.parent.name.rsplit("-", 1)[1]) for path in folder.glob(f"*/{COMPLETE}")]
+        text = " ".join(self.shown(self.begins).split())
+        return not_finite(problem, text, self.options, self.plan, max(saved, default=0))
 
     def _sum_over_processes(self, *numbers: int) -> list[int]:
         if self.args.world_size == 1:
@@ -178,16 +212,12 @@ class TextTrainer(Trainer):
     def measured(self, material: Material) -> Measured:
         """The same on other material, over all processes."""
         model = self.network
-        was_training = model.training
-        model.eval()
         batches = list(material.in_order(max(4096, self.plan.batch_tokens)))
         sums = torch.zeros(self.measures.size, dtype=torch.float64)
-        with torch.no_grad():
+        with _asked(model):
             for rows in batches[self.args.process_index :: self.args.world_size]:
-                inputs = self._prepare_inputs(_inputs(material.__getitems__(rows)))
-                inputs.pop("tokens")
+                inputs = self._prepare_inputs(material.__getitems__(rows).inputs)
                 sums += self.measures.sums(model, inputs).double().cpu()
-        model.train(was_training)
         if self.args.world_size > 1:
             sums = sums.to(self.args.device)
             torch.distributed.all_reduce(sums)
@@ -202,65 +232,20 @@ class TextTrainer(Trainer):
             return self.last_held_out[1]
         return self.measure()
 
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """What is saved, but with the plan's learning rate and precision: both may have changed since."""
+        super()._load_optimizer_and_scheduler(checkpoint)
+        schedule: Any = self.lr_scheduler
+        if checkpoint is None or schedule is None:
+            return
+        peak, dtype = self.plan.lr, torch.bfloat16 if self.plan.bf16 else torch.float32
+        schedule.base_lrs = [peak for _ in schedule.base_lrs]
+        schedule._last_lr = [peak * factor(schedule.last_epoch) for factor in schedule.lr_lambdas]
+        for group, lr in zip(schedule.optimizer.param_groups, schedule._last_lr, strict=True):
+            group.update(initial_lr=peak, lr=lr, dtype=dtype)
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
         if self.args.should_save:
             step = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
             (step / COMPLETE).touch()
-
-
-def _arguments(
-    options: RunOptions, plan: Plan, folder: Path, device: str, held_out: bool
-) -> TrainingArguments:
-    evaluates = held_out and plan.eval_every > 0
-    patient = options.patience is not None and evaluates
-    save = plan.eval_every if patient else plan.save_every
-    _check_reports(options.report_to)
-    alone = "WORLD_SIZE" not in os.environ
-    if alone and device != "cpu":
-        os.environ["ACCELERATE_TORCH_DEVICE"] = device
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        max_steps=plan.steps,
-        per_device_train_batch_size=1,
-        gradient_accumulation_steps=1,
-        max_grad_norm=1.0,
-        seed=options.seed,
-        use_cpu=device == "cpu",
-        logging_steps=plan.log_every,
-        logging_nan_inf_filter=False,
-        eval_strategy="steps" if evaluates else "no",
-        eval_steps=plan.eval_every if evaluates else None,
-        save_strategy="steps",
-        save_steps=save,
-        save_total_limit=options.keep,
-        load_best_model_at_end=patient,
-        metric_for_best_model="eval_loss" if patient else None,
-        greater_is_better=False if patient else None,
-        report_to=list(options.report_to) or "none",
-        remove_unused_columns=False,
-        dataloader_pin_memory=False,
-        ddp_find_unused_parameters=False,
-        disable_tqdm=True,
-        average_tokens_across_devices=False,
-        log_level="error",
-    )
-    if alone and device != "cpu":
-        # One process, one device. Left alone, Trainer takes cuda:0, and with several GPUs cuts every batch
-        # into slices for DataParallel, which our loss does not survive.
-        arguments.__dict__["_setup_devices"] = torch.device(device)
-        arguments._n_gpu = 1
-    return arguments
-
-
-def _check_reports(names: tuple[str, ...]) -> None:
-    for name in names:
-        try:
-            callbacks = get_reporting_integration_callbacks([name])  # type: ignore[no-untyped-call]
-            for callback in callbacks:
-                callback()
-        except (ValueError, RuntimeError, ImportError) as error:
-            hint = " (`pip install chatgpt2[tensorboard]`)" if name == "tensorboard" else ""
-            raise ConfigError(
-                f"--report-to {name} cannot be used: {str(error).splitlines()[0]}{hint}"
-            ) from error

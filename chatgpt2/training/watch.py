@@ -83,13 +83,15 @@ class Watch(TrainerCallback):
         self.tokens_before = self.trainer.tokens_seen
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Stop its clock; leave if asked to."""
+        """Stop its clock; leave if asked to. What is to be looked at or kept must be sound."""
         seconds = time.perf_counter() - self.began
         self.trainer.seconds += seconds
         self.recent.append((seconds, self.trainer.tokens_seen - self.tokens_before))
         if self.trainer.stopping:
             control.should_save = True
             control.should_training_stop = True
+        if control.should_save or control.should_evaluate:
+            self.trainer.check()
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kw: Any

@@ -31,3 +31,16 @@ class Recorder:
 
     def end(self) -> None:
         self.ended = True
+
+
+class Unplugged(Recorder):
+    """An observer during whose run the power fails after a step."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.last = step
+
+    def progress(self, progress: Progress) -> None:
+        super().progress(progress)
+        if progress.step == self.last:
+            raise KeyboardInterrupt

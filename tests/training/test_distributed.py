@@ -14,14 +14,14 @@ from click.testing import CliRunner
 from chatgpt2.cli import cli
 
 OPTIONS = (
-    *("--size", "tiny", "--steps", "12", "--batch-tokens", "256", "--precision", "fp32", "--eval-every", "4"),
+    *("--size", "tiny", "--steps", "6", "--batch-tokens", "256", "--precision", "fp32", "--eval-every", "3"),
     *("--samples", "1", "--threads", "1", "--device", "cpu"),
 )
 
 
 def run(launcher: list[str], arguments: list[str], home: Path) -> None:
     environment = {**os.environ, "CHATGPT2_HOME": str(home), "OMP_NUM_THREADS": "1"}
-    command = [*launcher, "train-dialog", *arguments]
+    command = [*launcher, *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
 
@@ -31,13 +31,17 @@ def curve(out: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "command", [["train-dialog"], ["train-text", "--as", "lines"]], ids=["dialog", "text"]
+)
 def test_two_processes_and_one_have_the_same_loss_curve(
-    corpus: Path, vocabulary: Path, tmp_path: Path
+    corpus: Path, vocabulary: Path, tmp_path: Path, command: list[str]
 ) -> None:
     def arguments(name: str) -> list[str]:
-        return [str(corpus), "--vocabulary", str(vocabulary), "--out", str(tmp_path / name), *OPTIONS]
+        files = [str(corpus), "--vocabulary", str(vocabulary), "--out", str(tmp_path / name)]
+        return [*command, *files, *OPTIONS]
 
-    alone = CliRunner().invoke(cli, ["train-dialog", *arguments("one")])
+    alone = CliRunner().invoke(cli, arguments("one"))
     assert alone.exit_code == 0, alone
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--local-addr=127.0.0.1"]
     torchrun += ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "-m", "chatgpt2"]

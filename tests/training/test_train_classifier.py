@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
-from recorder import Recorder
+from recorder import Recorder, Unplugged
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from chatgpt2.card import Card
@@ -118,6 +119,38 @@ def test_it_learns_to_tell_apart_and_transformers_agrees(train: Train, options: 
             assert {row["label"]: row["score"] for row in other} == pytest.approx(one.scores, abs=1e-5)
     model = AutoModelForSequenceClassification.from_pretrained(result.out)
     assert model.config.id2label == {0: "地坏", 1: "天好"}
+
+
+def test_a_base_like_the_english_gpt2_learns_to_tell_apart_and_transformers_agrees(
+    train: Train, options: ClassifierOptions, text_model: Path, tmp_path: Path
+) -> None:
+    """Its bos is its eos, and it has no pad."""
+    path = tmp_path / "english.tsv"
+    words = [
+        " ".join(random.Random(n).choices(["monkey", "stone", "egg", "the"], k=1 + n % 7)) for n in range(40)
+    ]
+    rows = [
+        f"{text} {'well' if n % 2 else 'ill'}\t{'good' if n % 2 else 'bad'}\n" for n, text in enumerate(words)
+    ]
+    path.write_text("text\tlabel\n" + "".join(rows), encoding="utf-8")
+    mine = replace(options, paths=(path,), base=str(text_model), tokenizer="bpe", split=(80, 20))
+    result, _ = train(replace(mine, steps=60))
+    assert isinstance(result.held_out, Judged) and result.held_out.accuracy == 1
+    tokenizer = AutoTokenizer.from_pretrained(result.out)
+    model = AutoModelForSequenceClassification.from_pretrained(result.out)
+    assert (
+        model.config.pad_token_id
+        == tokenizer.pad_token_id
+        == tokenizer.eos_token_id
+        == tokenizer.bos_token_id
+    )
+    some = ["monkey well", "the stone egg the monkey ill", "egg ill", "the the the the well", "x" * 200]
+    ours = list(classify(result.out, some, device="cpu"))
+    assert [each.label for each in ours[:4]] == ["good", "bad", "bad", "good"]
+    judge = pipeline("text-classification", model=str(result.out), top_k=None)
+    for batch in (1, 5):
+        for one, other in zip(ours, judge(some, batch_size=batch, truncation=True), strict=True):
+            assert {row["label"]: row["score"] for row in other} == pytest.approx(one.scores, abs=1e-5)
 
 
 def test_the_report_and_the_card_hold_the_figures(train: Train, options: ClassifierOptions) -> None:
@@ -352,16 +385,38 @@ def test_a_base_whose_embedding_lacks_rows_is_refused(
 
 
 @pytest.mark.parametrize("freeze", [False, True])
-def test_an_endless_loss_stops_the_run_and_leaves_the_saved_step(
-    train: Train, options: ClassifierOptions, freeze: bool
+def test_a_step_that_ruins_the_weights_is_not_kept_and_the_run_goes_on_with_a_lower_rate(
+    train: Train, options: ClassifierOptions, tmp_path: Path, freeze: bool
 ) -> None:
-    broken = replace(
-        options, optimizer="adamw", lr=1e30, save_every=1, eval_every=0, freeze_backbone=freeze, head="regression",
-        label="number",
-    )  # fmt: skip
-    with pytest.raises(ConfigError, match=r"the loss is .* at step \d+.*are kept in"):
-        train(broken)
-    assert any((options.out / "checkpoints").glob("checkpoint-*/complete"))
+    mine = replace(options, steps=8, save_every=1, eval_every=4, freeze_backbone=freeze)
+    mine = replace(mine, head="regression", label="number")
+    with pytest.raises(KeyboardInterrupt):
+        train_classifier(mine, tmp_path / "cache", Unplugged(4))
+    with pytest.raises(
+        ConfigError, match=r"the loss is (inf|nan) after step 4, in the batch that.*step 3 are"
+    ):
+        train(replace(mine, lr=1e30), resume=True)
+    (kept,) = (mine.out / "checkpoints").glob("*/complete")
+    assert kept.parent.name == "checkpoint-3"
+    model = AutoModelForSequenceClassification.from_pretrained(kept.parent)
+    assert model(torch.arange(8)[None]).logits.isfinite().all()
+    result, seen = train(replace(mine, lr=1e-3), resume=True)
+    assert result.finished and seen.steps[0].step == 4
+    assert isinstance(result.held_out, Fitted) and math.isfinite(result.held_out.loss)
+
+
+@pytest.mark.parametrize("freeze", [False, True])
+def test_a_label_beyond_all_others_ends_the_run_with_the_batch_that_it_is_in(
+    train: Train, options: ClassifierOptions, tmp_path: Path, freeze: bool
+) -> None:
+    path = tmp_path / "beyond.tsv"
+    rows = [f"{label}\t{text}\n" for label, text in texts(80)] + ["1e30\t" + "天" * 30 + "\n"]
+    path.write_text("label\ttext\n" + "".join(rows), encoding="utf-8")
+    mine = replace(
+        options, paths=(path,), head="regression", freeze_backbone=freeze, split=(100,), batch_tokens=30
+    )
+    with pytest.raises(ConfigError, match=rf"the loss is inf at step \d+,.*begins with '{'天' * 20}"):
+        train(mine)
 
 
 @pytest.mark.parametrize(

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from recorder import Recorder
+from recorder import Recorder, Unplugged
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from chatgpt2.checkpoint import Card, create_model, load_checkpoint, save_checkpoint
 from chatgpt2.codec import Codec
 from chatgpt2.errors import CheckpointError, ConfigError, CorpusError
 from chatgpt2.training import learn as module
+from chatgpt2.training.arguments import trainer_arguments
 from chatgpt2.training.dialogue import Result, train_dialog
 from chatgpt2.training.options import TrainOptions
 from chatgpt2.training.plan import make_plan
-from chatgpt2.training.trainer import TextTrainer, _arguments
-from chatgpt2.training.watch import Progress
+from chatgpt2.training.trainer import TextTrainer
 from chatgpt2.vocabulary import load_vocabulary, vocabulary_hash
 
 Train = Callable[..., tuple[Result, Recorder]]
@@ -224,19 +224,6 @@ def test_the_random_state_of_dropout_is_not_touched_by_sampling(
     assert all(torch.equal(one[k], two[k]) for k in one)
 
 
-class Unplugged(Recorder):
-    """An observer during whose run the power fails after a step."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__()
-        self.last = step
-
-    def progress(self, progress: Progress) -> None:
-        super().progress(progress)
-        if progress.step == self.last:
-            raise KeyboardInterrupt
-
-
 @pytest.mark.parametrize("way", ["lora", "freeze", "patience", "adamw"])
 def test_every_way_of_training_resumes_exactly(
     way: str, options: TrainOptions, base: Path, tmp_path: Path
@@ -274,6 +261,6 @@ def test_one_process_uses_one_device(
 ) -> None:
     monkeypatch.setenv("ACCELERATE_TORCH_DEVICE", "")  # so that it is put back afterwards
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
-    arguments = _arguments(options, make_plan(options, 8, 64, False), tmp_path, "cuda:1", False)
+    arguments = trainer_arguments(options, make_plan(options, 8, 64, False), tmp_path, "cuda:1", False)
     assert str(arguments.device) == "cuda:1"
     assert arguments.n_gpu == 1

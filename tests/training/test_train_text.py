@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import random
+import re
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from recorder import Recorder
+from recorder import Recorder, Unplugged
 from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
 from chatgpt2.anycodec import require_dialogue
@@ -28,6 +31,7 @@ from chatgpt2.material import Windows
 from chatgpt2.textcodec import TextCodec
 from chatgpt2.training.learn import Result
 from chatgpt2.training.options import TextOptions
+from chatgpt2.training.run import Run
 from chatgpt2.training.text import train_text
 from chatgpt2.training.trainer import TextTrainer
 from chatgpt2.writing import generate
@@ -148,6 +152,18 @@ def test_a_stream_has_the_ids_that_transformers_gives_the_whole_file(
         )
 
 
+def test_what_is_not_utf8_is_said_and_what_is_big5_is_refused(
+    train: Train, options: TextOptions, tmp_path: Path
+) -> None:
+    path = tmp_path / "old.txt"
+    path.write_text("那座山正当顶上，有一块仙石。\n" * 30, encoding="gb18030")
+    _, seen = train(replace(options, paths=(path,), steps=1))
+    assert seen.notices.count(f"{path} is read as GB18030") == 1
+    path.write_text("那座山正當頂上，有一塊仙石。\n" * 30, encoding="big5")
+    with pytest.raises(CorpusError, match=r"old\.txt: seems to be Big5"):
+        train(replace(options, paths=(path,), out=tmp_path / "other"))
+
+
 def test_it_learns(train: Train, options: TextOptions, tmp_path: Path) -> None:
     path = tmp_path / "again.txt"
     path.write_text("天地玄黄宇宙洪荒\n" * 400, encoding="utf-8")
@@ -176,6 +192,39 @@ def test_a_base_learns_new_special_tokens(train: Train, options: TextOptions, tm
         train(replace(tuned, bos="<B>", lora=2, out=tmp_path / "lora"))
     with pytest.raises(ConfigError, match="--tokenizer bpe: the base's is char"):
         train(replace(tuned, tokenizer="bpe", out=tmp_path / "other"))
+
+
+def test_a_base_like_the_english_gpt2_learns_lines_and_their_end_and_transformers_agrees(
+    train: Train, options: TextOptions, text_model: Path, tmp_path: Path
+) -> None:
+    """Its bos is its eos, and it has no pad."""
+    assert AutoTokenizer.from_pretrained(text_model).pad_token is None
+    known = ("The stone egg went up the mountain.", "A monkey.")
+    path = tmp_path / "english.txt"
+    path.write_text("\n".join(known * 4) + "\n", encoding="utf-8")
+    mine = replace(options, paths=(path,), base=str(text_model), tokenizer="bpe", shape="lines", block=48)
+    result, seen = train(replace(mine, split=(100,), steps=60, lr=3e-3, eval_every=0))
+    assert not any("unknown" in line for line in seen.notices)
+    codec, theirs = load_text(result.out).codec, AutoTokenizer.from_pretrained(result.out)
+    assert (codec.kind, theirs.pad_token) == ("bpe", "<|endoftext|>")
+    assert codec.bos_id == codec.eos_id == codec.pad_id == theirs.pad_token_id
+    assert len(theirs) == load_text(text_model).model.config.vocab_size  # nothing is added
+    prompts = ["The stone egg", "A"]
+    assert (
+        theirs(prompts[0]).input_ids
+        == codec.begin(prompts[0])
+        == [codec.bos_id, *codec.begin(prompts[0])[1:]]
+    )
+    config = AutoModelForCausalLM.from_pretrained(result.out).generation_config
+    assert config.pad_token_id == config.eos_token_id == config.bos_token_id == codec.eos_id
+    theirs.padding_side = "left"
+    writer = pipeline("text-generation", model=str(result.out), tokenizer=theirs)
+    for batch in (1, 2):
+        written = writer(prompts, batch_size=batch, max_new_tokens=30, max_length=None, do_sample=False)
+        assert [each[0]["generated_text"] for each in written] == list(known)  # and there each ends
+    sampling = {"temperature": 0.0, "repetition_penalty": 1.0, "max_new_tokens": 30}
+    ours = generate(result.out, prompts, engine=EngineOptions("pytorch"), **sampling)
+    assert [prompt + each.texts[0] for prompt, each in zip(prompts, ours, strict=True)] == list(known)
 
 
 def test_an_adapter_is_trained_on_any_base(train: Train, options: TextOptions, tmp_path: Path) -> None:
@@ -234,15 +283,43 @@ def test_a_base_whose_embedding_lacks_rows_is_refused(
         train(replace(options, base=str(options.out), tokenizer=None, out=tmp_path / "tuned"))
 
 
-def test_an_endless_loss_names_its_batch_and_leaves_the_saved_step(
+@pytest.mark.parametrize("way", ["saved", "evaluated", "neither"])
+def test_a_step_that_ruins_the_weights_is_not_kept_and_the_command_that_is_named_goes_on(
+    train: Train, options: TextOptions, tmp_path: Path, way: str
+) -> None:
+    save, evaluate_every = {"saved": (1, 0), "evaluated": (3, 4), "neither": (3, 0)}[way]
+    mine = replace(options, shape="lines", steps=8, save_every=save, eval_every=evaluate_every, lr=1e-3)
+    with pytest.raises(KeyboardInterrupt):
+        train_text(mine, tmp_path / "cache", Unplugged(4))
+    said = (
+        r"is (nan|inf) (at|after) step [45], in the batch that begins with '.*the weights of step 3 are kept"
+    )
+    with pytest.raises(ConfigError, match=said) as caught:
+        train(replace(mine, lr=1e30), resume=True)
+    assert any(word in str(caught.value) for word in WORDS)
+    (kept,) = (mine.out / "checkpoints").glob("*/complete")
+    assert kept.parent.name == "checkpoint-3"
+    ids = torch.arange(8)[None]
+    loss = AutoModelForCausalLM.from_pretrained(kept.parent)(input_ids=ids, labels=ids).loss
+    assert math.isfinite(loss.item())
+    (named,) = re.findall("`chatgpt2 (.*)`", str(caught.value))
+    assert named == f"train-text --resume --out {mine.out} --lr 1e+29"
+    done = CliRunner().invoke(cli, [*shlex.split(named), "--lr", "0.001", "--precision", "bf16"])
+    assert done.exit_code == 0, done
+    assert "a learning rate of 0.001 (it was 1e+30) and bf16 (it was fp32)" in done.output
+    metrics = [json.loads(line) for line in (mine.out / "metrics.jsonl").read_text().splitlines()]
+    assert [each["step"] for each in metrics if "loss" in each] == list(range(1, 9))
+    assert all(math.isfinite(each.get("loss", 0)) for each in metrics)
+    assert Run.read(mine.out).plan.lr == 1e-3
+
+
+def test_a_first_step_that_ruins_the_weights_leaves_nothing_behind(
     train: Train, options: TextOptions
 ) -> None:
-    broken = replace(options, steps=30, optimizer="adamw", lr=1e30, save_every=1, eval_every=0)
-    with pytest.raises(ConfigError, match=r"step \d+, in the batch that begins with '.*kept in") as caught:
-        train(broken)
-    assert any(word in str(caught.value) for word in WORDS)
-    saved = options.out / "checkpoints"
-    assert any(saved.glob("checkpoint-*/complete"))
+    with pytest.raises(ConfigError, match=r"step 1,.*batch that begins with '.*no step was saved") as caught:
+        train(replace(options, lr=1e30, save_every=1))
+    assert not list((options.out / "checkpoints").glob("*"))
+    assert "--precision" not in str(caught.value)
 
 
 @pytest.mark.parametrize("shape", ["stream", "lines"])
