@@ -54,6 +54,13 @@ _OPTIONS = (
     click.option(
         "--base", metavar="NAME_OR_DIR", help="Fine-tune this model instead (hub name or directory)."
     ),
+    click.option(
+        "--hub",
+        type=click.Choice(["huggingface", "modelscope"]),
+        default="huggingface",
+        show_default=True,
+        help="Where --base and a --tokenizer are fetched from when no directory here has that name.",
+    ),
     click.option("--vocabulary", type=FILE, help="vocab.txt of a new model. [default: the shipped one]"),
     click.option("--lora", type=int, metavar="RANK", help="Train low-rank adapters on --base, nothing else."),
     click.option(
