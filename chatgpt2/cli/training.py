@@ -163,6 +163,8 @@ def _resumed(ctx: click.Context, kind: type[Options], options: dict[str, Any], s
             f"--resume: the run in {options['out']} is one of `chatgpt2 {saved.command}`: use that"
         )
     given = {key: value for key, value in options.items() if _is_given(ctx, key) and key != source}
+    if options[source] and any(_is_given(ctx, name) for name in (source, "train")):
+        given[source] = options[source]
     return resumed_options(saved, given)
 
 
