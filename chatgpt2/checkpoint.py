@@ -97,10 +97,8 @@ def save_checkpoint(directory: Path, model: Any, codec: AnyCodec, card: Card) ->
     """Write a model (or a LoRA adapter), its tokenizer and its card into `directory`."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        # Left to decide itself whether an adapter holds the embeddings, peft asks the hub about its base.
-        adapted = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
         with quiet_transformers():
-            model.save_pretrained(directory, **adapted)
+            model.save_pretrained(directory)
         codec.save(directory)
         card.write(directory)
     except (OSError, SafetensorError) as error:
@@ -179,7 +177,7 @@ def _load_adapter(directory: Path) -> GPT2LMHeadModel:
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"{directory / _ADAPTER} cannot be read ({error})") from error
     try:
-        model = _load_weights(locate(base))
+        model = _load_weights(locate(base, _hub_of(directory)))
     except CheckpointError as error:
         raise CheckpointError(f"{directory} is a LoRA adapter whose base cannot be used: {error}") from error
     try:
@@ -189,6 +187,12 @@ def _load_adapter(directory: Path) -> GPT2LMHeadModel:
         raise CheckpointError(f"{directory} does not fit its base {base}: {reason(error)}") from error
     assert isinstance(merged, GPT2LMHeadModel)
     return merged
+
+
+def _hub_of(adapter: Path) -> Hub:
+    """Where the base of an adapter that was trained here is fetched from, if it is no directory."""
+    card = Card.read(adapter)
+    return "modelscope" if card and card.training.get("hub") == "modelscope" else "huggingface"
 
 
 def repair_special_ids(model: GPT2LMHeadModel, codec: AnyCodec) -> None:
@@ -228,7 +232,10 @@ def add_lora(
     local = Path(base).expanduser()
     model.name_or_path = str(local.resolve()) if local.is_dir() else str(base)
     with quiet_transformers():
-        return get_peft_model(model, config)
+        adapted = get_peft_model(model, config)
+    # Left to decide itself whether an adapter holds the embeddings, peft asks the hub about its base at each saving.
+    adapted.save_pretrained = partial(adapted.save_pretrained, save_embedding_layers=False)  # type: ignore[method-assign]
+    return adapted
 
 
 def freeze(model: Any, blocks: int) -> None:

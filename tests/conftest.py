@@ -13,7 +13,9 @@ from fakes.databases import postgresql, postgresql_process, postgresql_server, s
 
 __all__ = ["postgresql", "postgresql_process", "postgresql_server", "sqlite", "url"]
 
-os.environ["HF_HUB_OFFLINE"] = "1"  # huggingface_hub reads it when it is imported
+# The hubs' packages read these when they are imported.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ |= {"MODELSCOPE_API_MAX_RETRIES": "1", "MODELSCOPE_REPO_TREE_PAGE_MAX_ATTEMPTS": "1"}
 
 _KEPT = {"CHATGPT2_DATA", "CHATGPT2_REQUIRE_ALL"}
 

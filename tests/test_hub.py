@@ -5,22 +5,26 @@ from __future__ import annotations
 import importlib.util
 import os
 import pickle
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 from fakes.hub import hub_of
 from safetensors.torch import load_file, save_file
 
-from chatgpt2.checkpoint import Card, create_model, load_text, save_checkpoint
-from chatgpt2.errors import CheckpointError, ConfigError
+from chatgpt2.checkpoint import SIZES, Card, create_model, load_text, save_checkpoint
+from chatgpt2.cli import cli
+from chatgpt2.errors import ChatGPT2Error, CheckpointError, ConfigError
 from chatgpt2.hub import locate
 from chatgpt2.textcodec import TextCodec
 from chatgpt2.tokenizer import char_tokenizer, train_bpe
 
-LOAD = "from chatgpt2 import checkpoint as c; print(c.load_text('someone/chars', hub={!r}).codec.kind)"
+FETCH = "from chatgpt2.hub import locate; print(locate('someone/chars'))"
 
 
 @pytest.fixture
@@ -95,12 +99,12 @@ def test_an_embedding_with_too_few_rows_is_refused(model: Path) -> None:
         load_text(model)
 
 
-def elsewhere(hub: str, home: Path, **environment: str) -> str:
-    """What another process says, one that may use the network, when it loads a model of `hub`."""
-    offline = {"HF_HUB_OFFLINE": "0", "HF_HOME": str(home), "MODELSCOPE_CACHE": str(home)}
+def elsewhere(home: Path, address: str) -> str:
+    """What another process says, one that may use the network, when it fetches a model of the hub at `address`."""
+    online = {"HF_HUB_OFFLINE": "0", "HF_HOME": str(home), "HF_ENDPOINT": address}
     done = subprocess.run(
-        [sys.executable, "-c", LOAD.format(hub)],
-        env={**os.environ, **offline, **environment},
+        [sys.executable, "-c", FETCH],
+        env={**os.environ, **online},
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -112,22 +116,99 @@ def elsewhere(hub: str, home: Path, **environment: str) -> str:
 
 def test_a_mirror_of_the_hub_is_asked(model: Path, tmp_path: Path) -> None:
     with hub_of(model, "someone/chars") as (address, asked):
-        said = elsewhere("huggingface", tmp_path / "hf", HF_ENDPOINT=address)
-    assert said == "char"
+        said = elsewhere(tmp_path / "hf", address)
+    assert load_text(said).codec.kind == "char"
     assert any("model.safetensors" in path for path in asked)
 
 
-def test_modelscope_is_asked(model: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def modelscope(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Makes an address ModelScope's, with an empty cache at first."""
     if importlib.util.find_spec("modelscope") is None:
         pytest.skip("modelscope is not installed")
+    from modelscope_hub import set_default_config  # or it keeps the first address
+
+    def lies_at(address: str) -> None:
+        monkeypatch.setenv("MODELSCOPE_ENDPOINT", address)
+        monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "cache"))
+        set_default_config(None)
+
+    yield lies_at
+    set_default_config(None)
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "text.txt"
+    path.write_text("天地玄黄\n" * 40, encoding="utf-8")
+    return path
+
+
+def train(command: str, *arguments: object) -> Path:
+    """Trains by the command for one step, with models and tokenizers from ModelScope."""
+    shared = ("--hub", "modelscope", "--steps", 1, "--samples", 0, "--device", "cpu", "--threads", 1)
+    done = CliRunner().invoke(cli, [command, *map(str, (*arguments, *shared))])
+    if isinstance(done.exception, ChatGPT2Error):
+        raise done.exception
+    assert done.exit_code == 0, done.exception
+    return Path(str(arguments[arguments.index("--out") + 1]))
+
+
+def test_an_adapter_finds_its_base_on_modelscope_and_then_in_its_cache(
+    model: Path, text: Path, modelscope: Callable[[str], None], tmp_path: Path
+) -> None:
+    options = ("--base", "someone/chars", "--lora", 2, "--block", 8, "--out", tmp_path / "out")
     with hub_of(model, "someone/chars") as (address, asked):
-        said = elsewhere("modelscope", tmp_path / "ms", MODELSCOPE_ENDPOINT=address)
-    assert said.splitlines()[-1] == "char"
-    assert any("model.safetensors" in path for path in asked)
+        modelscope(address)
+        adapter = train("train-text", text, *options)
+        assert any("model.safetensors" in path for path in asked)
+        shutil.rmtree(tmp_path / "cache")
+        asked.clear()
+        found = load_text(adapter)
+        assert any("model.safetensors" in path for path in asked)
+    modelscope("http://127.0.0.1:9")
+    again = load_text(adapter)
+    assert torch.equal(
+        again.model.transformer.h[0].mlp.c_fc.weight, found.model.transformer.h[0].mlp.c_fc.weight
+    )
+
+
+def test_of_a_tokenizers_model_no_weights_are_fetched(
+    model: Path,
+    text: Path,
+    modelscope: Callable[[str], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(SIZES, "tiny", (1, 64))
+    options = ("--tokenizer", "someone/chars", "--size", "tiny", "--block", 8, "--out", tmp_path / "out")
+    with hub_of(model, "someone/chars") as (address, asked):
+        modelscope(address)
+        trained = load_text(train("train-text", text, *options))
+    assert trained.codec.vocabulary == load_text(model).codec.vocabulary
+    assert any("tokenizer.json" in path for path in asked)
+    assert not any("model.safetensors" in path for path in asked)
+
+
+@pytest.mark.parametrize("command", ["train-dialog", "train-text", "train-classifier"])
+def test_without_a_network_modelscope_is_named_by_every_command(
+    command: str, modelscope: Callable[[str], None], tmp_path: Path
+) -> None:
+    data = tmp_path / "data.tsv"
+    data.write_text(
+        "ask\tanswer\tlabel\ttext\n" + "".join(f"问{n}\t答{n}\t{n % 2}\t{n}\n" for n in range(18)), "utf-8"
+    )
+    modelscope("http://127.0.0.1:9")
+    with pytest.raises(
+        CheckpointError, match=r"cannot be had from ModelScope .*config\.json, model\."
+    ) as error:
+        train(command, data, "--base", "someone/chars", "--out", tmp_path / "out")
+    assert len(str(error.value).splitlines()) == 1
+    assert "leave --hub modelscope out" in str(error.value)
 
 
 def test_without_a_network_the_layout_that_would_do_is_named(tmp_path: Path) -> None:
-    said = elsewhere("huggingface", tmp_path / "hf", HF_ENDPOINT="http://127.0.0.1:9")
+    said = elsewhere(tmp_path / "hf", "http://127.0.0.1:9")
     assert "someone/chars is not a directory here and cannot be had from the hub" in said
     assert "config.json, model.safetensors" in said
     with pytest.raises(CheckpointError, match="no model directory"):

@@ -54,7 +54,14 @@ def data(tmp_path: Path) -> Path:
 
 def test_every_example_runs(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SIZES, "tiny", (4, 64))
-    length: dict[str, Any] = {"steps": 4, "samples": 0, "batch_tokens": 512, "device": "cpu", "quiet": True}
+    length: dict[str, Any] = {
+        "steps": 4,
+        "samples": 0,
+        "batch_tokens": 512,
+        "device": "cpu",
+        "threads": 1,
+        "quiet": True,
+    }
     names: dict[str, Any] = {"DATA": data, "OUT": tmp_path, "LENGTH": length}
     for example in EXAMPLES:
         assert len(example.splitlines()) <= 15

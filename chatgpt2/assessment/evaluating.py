@@ -10,10 +10,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from chatgpt2.assessment.kind import Kind, learned, require
 from chatgpt2.assessment.likelihood import Losses, losses
 from chatgpt2.assessment.replies import Prompt, choose_prompts, people_figures, reply_figures
 from chatgpt2.assessment.result import Data, Evaluation, Said, held_out_figures
-from chatgpt2.assessment.texts import text_losses
+from chatgpt2.assessment.texts import stream_losses
 from chatgpt2.checkpoint import AnyCheckpoint, Checkpoint, load_any
 from chatgpt2.codec import Codec, Learn
 from chatgpt2.corpus import corpus_files, read_corpus
@@ -39,19 +40,21 @@ class Options:
 
     kind      dialogues, stream (running text), lines or records (each text by itself, see corpus.texts), or auto:
               what the model has learned
-    field     of lines and records, where the text is: a column's name, or a number from 1 on
+    field     of texts, where in a record the text is: a column's name, or a number from 1 on
+    clean     of texts: tidied as a run with --clean does it
     replies   prompts to answer, 0: none; only of dialogues
     learn     which turns count: all, or the bot's only
     seed      chooses the prompts, draws the replies and the resamples
     sampling  settings of SamplingParams over those of the model's card
     """
 
-    kind: Literal["auto", "dialogues", "stream", "lines", "records"] = "auto"
+    kind: Kind | Literal["auto"] = "auto"
     replies: int = 200
     learn: Learn = "all"
     seed: int = 0
     format: str | None = None
     field: str | None = None
+    clean: bool = False
     skip_bad: bool = False
     sampling: dict[str, Any] = dataclasses.field(default_factory=dict)
     engine: EngineOptions = dataclasses.field(default_factory=EngineOptions)
@@ -96,19 +99,15 @@ def evaluate(
             return evaluate(model, paths, options, cache=Path(folder), watcher=watcher)
     options, watcher = options or Options(), watcher or Nobody()
     found = load_any(model, _device(options.engine))
-    codec, kind = found.codec, options.kind
-    if kind == "auto":
-        kind = _learned(found)
-    if options.field is not None and kind not in ("lines", "records"):
-        raise ConfigError(
-            f"--field chooses the text of a record: it needs --as lines or --as records, not {kind}"
-        )
-    if kind in ("lines", "records"):
-        return _of_texts(found, model, paths, replace(options, kind=kind), cache, watcher)
-    if kind == "stream":
-        return _of_text(found, model, paths, options, watcher)
-    if not isinstance(codec, Codec):
-        raise ConfigError(f"{model} goes on with texts and knows no dialogues: take --as stream")
+    codec = found.codec
+    kind = learned(codec, found.card) if options.kind == "auto" else options.kind
+    if kind != "dialogues":
+        return _of_texts(found, model, paths, kind, options, cache, watcher)
+    if options.field is not None or options.clean:
+        given = "clean" if options.field is None else "field"
+        raise ConfigError(f"--{given} is for texts: it needs --as stream, lines or records, not dialogues")
+    require(kind, codec, model)
+    assert isinstance(codec, Codec)
     checkpoint = Checkpoint(found.model, codec, found.card, found.path)
     evaluation = _of_dialogues(checkpoint, model, paths, options, cache, watcher)
     if not options.replies:
@@ -120,36 +119,37 @@ def evaluate(
     return _with_replies(evaluation, checkpoint, model, prompts, options, cache, watcher)
 
 
-def _learned(found: AnyCheckpoint) -> Literal["dialogues", "stream", "lines", "records"]:
-    if isinstance(found.codec, Codec):
-        return "dialogues"
-    learned: Any = found.card.learn if found.card.objective == "text" else "stream"
-    return learned if learned in ("lines", "records") else "stream"
-
-
 def _of_texts(
     found: AnyCheckpoint,
     model: str | Path,
     paths: Sequence[str | Path],
+    shape: Shape,
     options: Options,
     cache: Path,
     watcher: Watcher,
 ) -> Evaluation:
-    """Each text by itself, between the tokens that begin and end one."""
-    shape: Shape = "records" if options.kind == "records" else "lines"
+    """All texts as one stream, or each by itself between the tokens that begin and end one."""
     assert found.path is not None
-    loaded = TextCodec.load(found.path)
-    codec = TextCodec(with_specials(loaded.tokenizer), loaded.window, wrapped=True)
+    codec, stream = TextCodec.load(found.path), shape == "stream"
+    if not stream:
+        codec = TextCodec(with_specials(codec.tokenizer), codec.window, wrapped=True)
     if len(codec.vocabulary) > found.model.config.vocab_size:
         raise ConfigError(f"{model} has no tokens that begin and end a text: take --as stream")
-    source = TextSource(text_files(paths), shape, options.field)
+    source = TextSource(text_files(paths), shape, options.field, options.clean)
     tokens = tokenise_part(Part(source), codec, cache / "tokens")
     if tokens is None:
         raise CorpusError(", ".join(map(str, paths)), None, "no text in it; nothing can be evaluated")
-    measured = losses(
-        found.model, tokens, codec.pad_id, lambda done, total: watcher.step("loss", done, total)
+
+    def progress(done: int, total: int) -> None:
+        watcher.step("loss", done, total)
+
+    measured = (
+        stream_losses(found.model, tokens, codec.window, codec.pad_id, progress)
+        if stream
+        else losses(found.model, tokens, codec.pad_id, progress)
     )
-    data = _data(paths, "texts", measured, tokens.counts.unknown / max(1, tokens.counts.tokens))
+    unknown = tokens.counts.unknown / max(1, tokens.counts.tokens)
+    data = _data(paths, "pieces of text" if stream else "texts", measured, unknown)
     return _evaluation(found, model, data, measured, {"as": shape, "seed": options.seed})
 
 
@@ -166,21 +166,6 @@ def _of_dialogues(
     found = losses(checkpoint.model, tokens, pad, lambda done, total: watcher.step("loss", done, total))
     data = _data(paths, "dialogues", found, tokens.counts.unknown / max(1, tokens.counts.tokens))
     return _evaluation(checkpoint, model, data, found, {"learn": options.learn, "seed": options.seed})
-
-
-def _of_text(
-    checkpoint: AnyCheckpoint,
-    model: str | Path,
-    paths: Sequence[str | Path],
-    options: Options,
-    watcher: Watcher,
-) -> Evaluation:
-    def progress(done: int, total: int) -> None:
-        watcher.step("loss", done, total)
-
-    found, unknown = text_losses(checkpoint.model, checkpoint.codec, paths, progress)
-    data = _data(paths, "pieces of text", found, unknown / max(1, int(found.tokens.sum())))
-    return _evaluation(checkpoint, model, data, found, {"seed": options.seed})
 
 
 def _evaluation(

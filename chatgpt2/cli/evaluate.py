@@ -33,6 +33,7 @@ _FILE = click.Path(path_type=Path)
     "what the model has learned.",
 )
 @click.option("--field", metavar="NAME_OR_NUMBER", help="Which column or field of a record is the text.")
+@click.option("--clean", is_flag=True, help="Tidy texts as `train-text --clean` does.")
 @click.option(
     "--replies",
     type=click.IntRange(min=0),
@@ -64,6 +65,7 @@ def evaluate(
     compare: str | None,
     kind: Any,
     field: str | None,
+    clean: bool,
     replies: int,
     learn: Any,
     report: Path | None,
@@ -80,17 +82,17 @@ def evaluate(
     figures of its replies beside those of the people's, with 95 % intervals. The same --seed (0, unless given)
     asks the same prompts.
     """
-    from chatgpt2.assessment import Options, paired
+    from chatgpt2.assessment import Options, kind_for, paired
     from chatgpt2.assessment import evaluate as measure
     from chatgpt2.cli.progress import Meter
 
     seed = sampling.pop("seed", 0)
-    options = Options(kind, replies, learn, seed, format, field, skip_bad, sampling, engine)
+    models = (model, *filter(None, [compare]))
+    if compare:
+        kind = kind_for(models, kind)
+    options = Options(kind, replies, learn, seed, format, field, clean, skip_bad, sampling, engine)
     with Meter() as meter:
-        found = [
-            measure(name, paths, options, cache=data_folder(), watcher=meter)
-            for name in (model, *filter(None, [compare]))
-        ]
+        found = [measure(name, paths, options, cache=data_folder(), watcher=meter) for name in models]
     both = paired(found[0], found[1], seed) if len(found) == 2 else None
     _show(found)
     if both is not None:

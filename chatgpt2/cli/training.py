@@ -54,6 +54,13 @@ _OPTIONS = (
     click.option(
         "--base", metavar="NAME_OR_DIR", help="Fine-tune this model instead (hub name or directory)."
     ),
+    click.option(
+        "--hub",
+        type=click.Choice(["huggingface", "modelscope"]),
+        default="huggingface",
+        show_default=True,
+        help="Where --base and a --tokenizer are fetched from when no directory here has that name.",
+    ),
     click.option("--vocabulary", type=FILE, help="vocab.txt of a new model. [default: the shipped one]"),
     click.option("--lora", type=int, metavar="RANK", help="Train low-rank adapters on --base, nothing else."),
     click.option(
@@ -156,6 +163,8 @@ def _resumed(ctx: click.Context, kind: type[Options], options: dict[str, Any], s
             f"--resume: the run in {options['out']} is one of `chatgpt2 {saved.command}`: use that"
         )
     given = {key: value for key, value in options.items() if _is_given(ctx, key) and key != source}
+    if options[source] and any(_is_given(ctx, name) for name in (source, "train")):
+        given[source] = options[source]
     return resumed_options(saved, given)
 
 

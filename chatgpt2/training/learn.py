@@ -245,6 +245,7 @@ def _card(task: Task, trainer: TextTrainer, result: Result[Any]) -> Card:
         "step": result.steps,
         "size": options.size if options.base is None else None,
         "base": options.base,
+        "hub": options.hub if options.base else None,
         "tokens": trainer.tokens_seen,
         "seconds": round(trainer.seconds, 1),
         "elapsed": round(result.seconds, 1),

@@ -27,7 +27,8 @@ RUN = "run.json"
 KINDS: dict[str, type[RunOptions]] = {
     kind.command: kind for kind in (TrainOptions, TextOptions, ClassifierOptions)
 }
-_FILES = {"corpus", "eval_corpus", "paths", "validation", "test"}
+_SOURCES = {"corpus", "paths"}  # what is trained on
+_FILES = {*_SOURCES, "eval_corpus", "validation", "test"}
 # These may differ when a run goes on: they change what is shown and kept, not what is learned.
 FREE = {"out", "report_to", "keep", "samples", "threads", "device"}
 # These too, because a run that came to an end by them could not go on otherwise.
@@ -117,15 +118,18 @@ def check_free(out: Path) -> None:
 
 def with_whole_paths(options: Options) -> Options:
     """The same options with absolute paths, so that a run can go on from another folder."""
-    values = {f.name: getattr(options, f.name) for f in fields(options)}
-    for key in _FILES & values.keys():
-        values[key] = tuple(Path(p).resolve() for p in values[key])
-    if values["vocabulary"] is not None:
-        values["vocabulary"] = Path(values["vocabulary"]).resolve()
-    for key in ("base", "tokenizer"):
-        if _is_folder(values.get(key)):
-            values[key] = str(Path(values[key]).resolve())
-    return type(options)(**values)
+    return type(options)(**{f.name: _whole(f.name, getattr(options, f.name)) for f in fields(options)})
+
+
+def _whole(key: str, value: Any) -> Any:
+    """The value of an option, with whole paths."""
+    if key in _FILES:
+        return tuple(Path(p).resolve() for p in value)
+    if key == "vocabulary" and value is not None:
+        return Path(value).resolve()
+    if key in ("base", "tokenizer") and _is_folder(value):
+        return str(Path(value).resolve())
+    return value
 
 
 def _is_folder(name: Path | str | None) -> bool:
@@ -142,15 +146,24 @@ def _command(out: Path) -> str:
 
 def resumed_options(saved: Options, given: dict[str, Any]) -> Options:
     """The options of the saved run; one given again must be the same, unless it cannot change the result or is one
-    that a run may have come to an end by."""
+    that a run may have come to an end by.
+
+    Paths may be given again as they were typed.
+    """
     changed = dict(asdict(saved))
     for key, value in given.items():
         if key in FREE | CAREFUL:
             changed[key] = value
-        elif changed[key] != value:
-            flag = key.replace("_", "-")
+        elif changed[key] != _whole(key, value):
+            out, began = given.get("out", saved.out), _spelled(changed[key])
+            if key in _SOURCES:
+                raise ConfigError(
+                    f"--resume goes on with what the run in {out} began with ({began}), not "
+                    f"with {_spelled(value)}: leave that out, or train on it in another --out"
+                )
+            flag = "as" if key == "shape" else key.replace("_", "-")
             raise ConfigError(
-                f"--{flag} cannot change in a resumed run (it began with {changed[key]}): leave it out"
+                f"--{flag} cannot change in a resumed run (it began with {began}): leave it out"
             )
     return type(saved)(**changed)
 
@@ -173,6 +186,11 @@ def changed_plan(was: Plan, now: Plan) -> str:
         names = {True: "bf16", False: "fp32"}
         changes.append(f"{names[now.bf16]} (it was {names[was.bf16]})")
     return " and ".join(changes)
+
+
+def _spelled(value: Any) -> str:
+    """An option's value as it is typed."""
+    return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
 
 
 def versions() -> dict[str, str]:

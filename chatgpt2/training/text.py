@@ -85,7 +85,7 @@ def _new_tokenizer(options: FileOptions, texts: Iterable[str]) -> Any:
     if name == "bpe":
         return train_bpe(texts, options.entries or 8000)
     if name != "bert":
-        return open_tokenizer(locate(name, options.hub))
+        return open_tokenizer(locate(name, options.hub, weights=False))
     entries = load_vocabulary(options.vocabulary) if options.vocabulary else default_vocabulary()
     return bert_tokenizer(entries, lowercase=not has_capitals(entries))
 

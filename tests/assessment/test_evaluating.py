@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,19 @@ def test_the_command_shows_both_and_writes_report_picture_and_cards(
     for folder in models:
         assert "| perplexity per character |" in (folder / "README.md").read_text(encoding="utf-8")
         assert (folder / "evaluation.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_models_of_dialogues_and_of_texts_are_compared_on_texts_alone(
+    dialogue_model: Path, text_model: Path, corpus: Path
+) -> None:
+    both = (dialogue_model, corpus, "--compare", text_model, "--no-card")
+    other = (text_model, corpus, "--compare", dialogue_model, "--no-card")
+    refused = f"^{re.escape(str(text_model))} goes on with texts and knows no dialogues: take --as stream$"
+    for arguments in (both, (*both, "--as", "dialogues"), (*other, "--as", "dialogues")):
+        with pytest.raises(ConfigError, match=refused):
+            run(*arguments)
+    assert "Perplexity per character, texts over talks:" in run(*both, "--as", "stream").stdout
+    assert "Perplexity per character, talks over texts:" in run(*other).stdout  # as the first has learned
 
 
 def test_the_card_leaves_what_others_wrote(dialogue_model: Path, corpus: Path, tmp_path: Path) -> None:

@@ -3,13 +3,11 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from small_models import TALKS, TEXTS
 
 from chatgpt2.assessment import Options, evaluate, paired
-from chatgpt2.assessment.texts import text_losses
 from chatgpt2.checkpoint import load_any
 from chatgpt2.errors import ConfigError, CorpusError
 
@@ -28,18 +26,30 @@ def theirs(model: Path, text: str, window: int) -> float:
     return total
 
 
+class Watcher:
+    def __init__(self) -> None:
+        self.told: list[tuple[int, int]] = []
+
+    def notice(self, text: str) -> None: ...
+
+    def step(self, what: str, done: int, total: int) -> None:
+        self.told.append((done, total))
+
+
 @pytest.mark.parametrize("times", [1, 40])
 def test_the_loss_of_a_text_is_that_of_transformers(text_model: Path, tmp_path: Path, times: int) -> None:
     text = "".join(f"{line}\n" for line in TEXTS) * times
     (tmp_path / "text.txt").write_text(text, encoding="utf-8")
     loaded = load_any(text_model)
-    told: list[tuple[int, int]] = []
-    found, unknown = text_losses(loaded.model, loaded.codec, [tmp_path], lambda *now: told.append(now))
+    watcher = Watcher()
+    evaluated = evaluate(text_model, [tmp_path], watcher=watcher)
+    found = evaluated.losses
+    assert found is not None
     assert found.nll.sum() == pytest.approx(theirs(text_model, text, 64), rel=1e-4)
     tokens = sum(len(loaded.codec.encode_texts([line + "\n"])[0]) for line in TEXTS) * times
-    assert (found.tokens.sum(), found.characters.sum(), unknown) == (tokens - 1, len(text), 0)
+    assert (found.tokens.sum(), found.characters.sum(), evaluated.data.unknown) == (tokens - 1, len(text), 0)
     assert len(found.keys) == math.ceil(len(text) / 1000)
-    assert told[-1][0] == len(text)
+    assert watcher.told[-1] == (tokens, tokens)
 
 
 def test_models_with_different_vocabularies_are_compared_on_the_same_pieces(
@@ -69,21 +79,32 @@ def test_auto_takes_what_the_model_has_learned(text_model: Path, tmp_path: Path)
         evaluate(text_model, [tmp_path / "text.txt"], Options("dialogues"))
 
 
-def test_long_texts_are_read_in_chunks_and_files_apart(
+def test_several_files_are_one_stream_however_much_is_tokenised_at_once(
     text_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chatgpt2.assessment.texts._CHUNK", 500)
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "text.txt").write_text(
-            "".join(f"{line}\n" for line in TEXTS) * 10, encoding="utf-8"
-        )
-    loaded = load_any(text_model)
-    found, _ = text_losses(loaded.model, loaded.codec, [tmp_path], lambda done, total: None)
-    half = len(found.keys) // 2
-    assert np.array_equal(found.characters[:half], found.characters[half:])
-    assert found.characters.sum() == 20 * sum(len(line) + 1 for line in TEXTS)
-    assert np.isfinite(found.nll).all()
+    text = "".join(f"{line}\n" for line in TEXTS) * 10
+    whole = tmp_path / "whole.txt"
+    whole.write_text(text + "\n" + text, encoding="utf-8")
+    (tmp_path / "folder").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / f"folder/{name}.txt").write_text(text, encoding="utf-8")
+    one = evaluate(text_model, [whole])
+    monkeypatch.setattr("chatgpt2.tokens.CHUNK_CHARACTERS", 500)
+    other = evaluate(text_model, [tmp_path / "folder"])
+    assert one.data.characters == other.data.characters == 2 * len(text) + 1
+    assert one.held_out == other.held_out
+
+
+def test_a_stream_is_read_from_a_column(text_model: Path, tmp_path: Path) -> None:
+    table, plain = tmp_path / "texts.csv", tmp_path / "texts.txt"
+    table.write_text(
+        "n,says\n" + "".join(f'{n},"{text}"\n' for n, text in enumerate(TEXTS)), encoding="utf-8"
+    )
+    plain.write_text("\n".join(TEXTS) + "\n", encoding="utf-8")
+    found = evaluate(text_model, [table], Options("stream", field="says"))
+    assert found.held_out == evaluate(text_model, [plain]).held_out
+    with pytest.raises(CorpusError, match=r"has no field 9"):
+        evaluate(text_model, [table], Options("stream", field="9"))
 
 
 def test_bad_input_is_one_clear_line(text_model: Path, tmp_path: Path) -> None:
@@ -91,7 +112,7 @@ def test_bad_input_is_one_clear_line(text_model: Path, tmp_path: Path) -> None:
     for name, problem in (
         ("nothing.txt", "no such file"),
         ("empty.txt", "is empty"),
-        ("none", "no .txt file"),
+        ("none", "holds no file that ends in"),
     ):
         (tmp_path / "none").mkdir(exist_ok=True)
         with pytest.raises(CorpusError, match=problem):
@@ -127,8 +148,8 @@ def test_lines_and_records_are_measured_each_by_itself(text_model: Path, tmp_pat
         assert (found.data.items, found.data.kind, found.data.tokens) == (len(TEXTS), "texts", labels)
         assert found.data.characters == sum(map(len, TEXTS))
         assert found.held_out["loss"].value == pytest.approx(total / labels, rel=1e-4)
-    with pytest.raises(ConfigError, match="--field chooses the text of a record: it needs --as lines"):
-        evaluate(text_model, [table], Options("stream", field="says"))
+    with pytest.raises(ConfigError, match="--field is for texts: it needs --as stream"):
+        evaluate(text_model, [table], Options("dialogues", field="says"))
     with pytest.raises(CorpusError, match="has no field 9"):
         evaluate(text_model, [table], Options("lines", field="9"))
 

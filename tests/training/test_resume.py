@@ -108,12 +108,16 @@ def test_resuming_nothing_or_something_else_says_so(corpus: Path, whole: Path, t
 
     assert "holds no run" in fails("--resume", "--out", str(tmp_path / "nothing"))
     assert "--resume needs --out" in fails("--resume")
+    assert "not with other.txt: leave that out" in fails("other.txt", "--resume", "--out", str(whole))
     assert "--seed cannot change" in fails("--resume", "--out", str(whole), "--seed", "9")
     assert "holds another run" in fails(str(corpus), "--out", str(whole))
 
 
-def test_resuming_a_finished_run_changes_nothing(whole: Path, tmp_path: Path) -> None:
+def test_resuming_a_finished_run_changes_nothing_however_its_files_are_spelled(
+    corpus: Path, vocabulary: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = (whole / "model.safetensors").read_bytes()
-    done = CliRunner().invoke(cli, ["train-dialog", "--resume", "--out", str(whole)])
-    assert done.exit_code == 0, done.exception
+    monkeypatch.chdir(corpus.parent)
+    words = os.path.relpath(vocabulary)
+    train(corpus.name, "--resume", "--out", os.path.relpath(whole), "--vocabulary", words, "--seed", "0")
     assert (whole / "model.safetensors").read_bytes() == before

@@ -20,6 +20,7 @@ from recorder import Recorder, Unplugged
 from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
 from chatgpt2.anycodec import require_dialogue
+from chatgpt2.assessment import Options as Evaluated
 from chatgpt2.assessment import evaluate
 from chatgpt2.batches import Deal
 from chatgpt2.card import Card
@@ -352,17 +353,18 @@ def test_a_resumed_run_ends_as_one_that_was_not_interrupted(
     assert losses(cut.out) == losses(mine.out) and len(losses(cut.out)) == 12
 
 
+@pytest.mark.parametrize("shape", ["stream", "lines"])
 def test_evaluating_afterwards_gives_the_figures_of_the_run(
-    train: Train, options: TextOptions, lines: Path, tmp_path: Path
+    train: Train, options: TextOptions, lines: Path, tmp_path: Path, shape: Any
 ) -> None:
-    held = tmp_path / "held.txt"
-    held.write_text(
-        "".join(lines.read_text(encoding="utf-8").splitlines(keepends=True)[:20]), encoding="utf-8"
-    )
-    result, _ = train(replace(options, shape="lines", validation=(held,), samples=0))
+    texts = lines.read_text(encoding="utf-8").splitlines()
+    held = [tmp_path / name for name in ("held.txt", "held.csv")]
+    held[0].write_text("".join(f" {text}\n\n" for text in texts[:20]), encoding="utf-8")
+    held[1].write_text("text,n\n" + "".join(f"{text},1\n" for text in texts[20:40]), encoding="utf-8")
+    result, _ = train(replace(options, shape=shape, validation=tuple(held), clean=True, samples=0))
     assert result.held_out is not None
-    found = evaluate(result.out, [held])  # the card says that lines were learned
-    assert found.settings["as"] == "lines"
+    found = evaluate(result.out, held, Evaluated(clean=True))  # the card says what was learned
+    assert found.settings["as"] == shape
     for name, figure in found.held_out.items():
         assert figure.value == pytest.approx(result.held_out.metrics[name], rel=1e-4)
 
