@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 
 from chatgpt2.store import (
+    OPINION,
     Arrival,
     Batch,
     Choose,
@@ -52,8 +53,8 @@ class Desk:
     def __init__(self) -> None:
         self._numbers = count(1)
         self._conversations: dict[tuple[str, str, str, str], _Conversation] = {}
-        # What has come in: its number, when, and from whom; and the letter that an answer's ids belong to.
-        self._seen: dict[tuple[str, str, str], tuple[int, datetime, str]] = {}
+        # What has come in: its number, when, and from whom if it counts; the letter that an answer's ids belong to.
+        self._seen: dict[tuple[str, str, str], tuple[int, datetime, str | None]] = {}
         self._answers: dict[str, int] = {}
 
     async def submit(self, letter: Letter, gate: Gate, *, stop: bool = False, answer: bool = True) -> Receipt:
@@ -71,7 +72,7 @@ class Desk:
         asked = arrival.answer and not arrival.stop
         receipt = self._receipt(conversation, letter, arrival.gate, now) if asked else "new"
         number = next(self._numbers)
-        self._seen[name] = number, now, letter.user_id
+        self._seen[name] = number, now, None if letter.opinion else letter.user_id
         if arrival.answer and receipt == "new":
             conversation.letters.append(Waiting(number, letter.event, now, 0))
         if arrival.stop:
@@ -85,12 +86,15 @@ class Desk:
         return self._conversations[key]
 
     def _receipt(self, conversation: _Conversation, letter: Letter, gate: Gate, now: datetime) -> Receipt:
+        if letter.opinion:
+            return "new"
+        waiting = sum(each.event.get("kind") != OPINION for each in conversation.letters)
         times = [at for _, at, user in self._seen.values() if user == letter.user_id]
         today = gate.midnight or now - timedelta(days=1)
         rules: tuple[tuple[Receipt, int | None, int], ...] = (
             ("slow", gate.per_minute, sum(at > now - _MINUTE for at in times)),
             ("spent", gate.per_day, sum(at >= today for at in times)),
-            ("busy", gate.waiting, len(conversation.letters)),
+            ("busy", gate.waiting, waiting),
         )
         for receipt, most, found in rules:
             if most is not None and found >= most:

@@ -57,8 +57,9 @@ class Receiver:
         return [each is None or self._received(each, next(receipts)) for each in heard]
 
     def _arrival(self, inbound: Inbound) -> Arrival:
-        answer = self._rules.knows(inbound) and inbound.kind != "stop"
-        return Arrival(_letter(inbound), self._rules.gate(inbound.user_id), _is_stop(inbound), answer)
+        known, gate = self._rules.knows(inbound), self._rules.gate(inbound.user_id)
+        stop = known and _is_stop(inbound)  # nobody ends what is said to others
+        return Arrival(_letter(inbound), gate, stop, known and inbound.kind != "stop")
 
     def _received(self, inbound: Inbound, receipt: Receipt) -> bool:
         """Do what follows from a receipt. False: it was here before."""
@@ -66,6 +67,8 @@ class Receiver:
         self._count(receipt, known)
         if receipt == "new" and known:
             self._kept(key_of(inbound), _is_stop(inbound))
+        elif inbound.kind == "feedback":  # it was no word, and gets none
+            return receipt != "seen"
         elif line := _STRANGER.format(user=inbound.user_id) if receipt == "new" else _LINES.get(receipt):
             self._say(inbound, line)
         return receipt != "seen"

@@ -8,6 +8,7 @@ from chatgpt2.store.feedback import Feedback, Opinion, Verdict
 from chatgpt2.store.keys import ApiKey, ApiKeys
 from chatgpt2.store.leases import Leases, free_leases_of_the_dead
 from chatgpt2.store.letters import (
+    OPINION,
     Arrival,
     Batch,
     Choose,
@@ -28,6 +29,7 @@ from chatgpt2.store.records import Exchange, SessionInfo, SessionKey, Standing, 
 from chatgpt2.store.sessions import SessionStore
 
 __all__ = [
+    "OPINION",
     "Activity",
     "AdapterState",
     "ApiKey",

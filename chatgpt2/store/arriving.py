@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Table, func, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from chatgpt2.store.letters import Arrival, Letter, Receipt
+from chatgpt2.store.letters import OPINION, Arrival, Letter, Receipt
 from chatgpt2.store.mail_rows import moment
 from chatgpt2.store.mail_tables import inbox, queues
 
@@ -20,6 +20,7 @@ _Name = tuple[str, str, str]  # a message
 _CONVERSATION = (queues.c.platform, queues.c.account, queues.c.chat, queues.c.thread)
 _NAME = (inbox.c.platform, inbox.c.account, inbox.c.message_id)
 _USER = (inbox.c.platform, inbox.c.account, inbox.c.user_id)
+_COUNTS = inbox.c.event["kind"].as_string().is_distinct_from(OPINION)
 _MINUTE, _DAY = timedelta(minutes=1), timedelta(days=1)
 
 
@@ -136,12 +137,14 @@ class _Counts:
     def waiting(self, rows: set[int]) -> None:
         """Look at these conversations."""
         undone = select(inbox.c.queue_id, func.count()).group_by(inbox.c.queue_id)
-        undone = undone.where(inbox.c.queue_id.in_(sorted(rows)), inbox.c.state != "done")
+        undone = undone.where(inbox.c.queue_id.in_(sorted(rows)), inbox.c.state != "done", _COUNTS)
         self._waiting.update({row[0]: row[1] for row in self._db.execute(undone)})
 
     def receipt(self, arrival: Arrival, queue: int) -> Receipt:
         """What becomes of the letter; it counts from now on."""
         gate, letter = arrival.gate, arrival.letter
+        if letter.opinion:
+            return "new"
         free = not arrival.answer or arrival.stop
         rates: tuple[tuple[Receipt, int | None, datetime], ...] = (
             ("slow", gate.per_minute, self._now - _MINUTE),
@@ -165,7 +168,7 @@ class _Counts:
             whose: list[ColumnElement[bool]] = [
                 column == value for column, value in zip(_USER, user, strict=True)
             ]
-            chosen = select(func.count()).select_from(inbox).where(*whose, inbox.c.received >= since)
+            chosen = select(func.count()).select_from(inbox).where(*whose, inbox.c.received >= since, _COUNTS)
             self._said[(what, *user)] = (self._db.execute(chosen)).scalar_one()
         self._said[(what, *user)] += 1
         return self._said[(what, *user)] - 1

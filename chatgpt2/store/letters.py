@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+OPINION = "feedback"  # the kind of an event that says what somebody thinks of an answer
+
 # What became of a letter: kept to be answered; here already; refused, and the first to be so (it is worth a polite
 # line); refused like the one before it.
 Receipt = Literal["new", "seen", "busy", "slow", "spent", "dropped"]
@@ -24,6 +26,11 @@ class Letter:
     message_id: str
     event: Mapping[str, Any]
     sent: float | None = None
+
+    @property
+    def opinion(self) -> bool:
+        """Feedback on an answer: no gate refuses it, and it counts for none."""
+        return self.event.get("kind") == OPINION
 
 
 @dataclass(frozen=True, slots=True)
