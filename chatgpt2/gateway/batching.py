@@ -11,6 +11,7 @@ from chatgpt2.gateway.rules import Rules
 from chatgpt2.store import Waiting
 
 _LONGEST_BURST = 4  # times the pause that ends one
+_ALBUM = 1.0  # seconds in which the next picture of an album comes, each being an event of its own
 
 
 def inbound_of(letter: Waiting) -> Inbound:
@@ -22,7 +23,7 @@ def batch_size(rules: Rules, waiting: Sequence[Waiting]) -> int | float:
     """How many letters are answered together: those of one person that say something, or show pictures. Seconds, a
     float: more may be coming."""
     first = inbound_of(waiting[0])
-    burst = rules.burst if first.kind == "text" else 0.0
+    burst = rules.burst if first.kind == "text" else max(rules.burst, _ALBUM)
     if first.kind not in ("text", "unsupported") or _is_order(first) or (first.kind == "text" and not burst):
         return 1
     count = 1

@@ -92,7 +92,10 @@ class Preview:
 async def showing(reply: Reply, limits: Limits, pace: Pace, before: str = "") -> AsyncIterator[Preview]:
     """While this lasts the person sees that an answer is coming; every preview begins with `before`."""
     preview = Preview(reply, limits, before, pace)
-    tasks = [asyncio.create_task(_type(reply, limits, pace, preview)), asyncio.create_task(preview.run())]
+    # The default of Reply does nothing, and would cost others a turn.
+    types = getattr(type(reply), "typing", None) is not Reply.typing
+    shows = [_type(reply, limits, pace, preview), preview.run()] if types else [preview.run()]
+    tasks = [asyncio.create_task(show) for show in shows]
     try:
         yield preview
     finally:

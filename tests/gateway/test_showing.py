@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import pytest
 from scripted import Memory
 
-from chatgpt2.adapter import Limits
+from chatgpt2.adapter import Limits, Reply
 from chatgpt2.gateway import showing as module
 from chatgpt2.gateway.showing import Pace, Preview, showing
 
@@ -93,3 +94,32 @@ async def test_many_conversations_are_shown_no_more_often_together_than_one_may_
     await asyncio.gather(*(converse(number) for number in range(20)))
     shown = [each for each in adapter.seen if each != ("typing", "False")]
     assert len(shown) <= 20 * (1 + time.monotonic() - began) + 1
+
+
+async def test_who_shows_no_typing_takes_nobodys_turn() -> None:
+    class Mute(Reply):
+        """What is not said here does nothing."""
+
+        def __init__(self) -> None:
+            self.shown: list[str] = []
+
+        async def preview(self, text_so_far: str) -> None:
+            self.shown.append(text_so_far)
+
+        async def send(self, chunk: str, *, index: int, final: bool, feedback_id: str | None) -> str:
+            return ""
+
+    class Counting(Pace):
+        turns = 0
+
+        async def turn(self, per_second: float, wanted: Callable[[], bool]) -> bool:
+            self.turns += 1
+            return await super().turn(per_second, wanted)
+
+    reply, pace = Mute(), Counting()
+    async with showing(reply, Limits(1000, preview="push", preview_interval=0.01), pace) as preview:
+        preview.show("好")
+        async with asyncio.timeout(30):
+            while not reply.shown:
+                await asyncio.sleep(0.01)
+    assert (reply.shown, pace.turns) == (["好"], 1)
