@@ -26,18 +26,19 @@ _SHUT_OUT = ("chat not found", "not enough rights", "no rights", "write_forbidde
 
 
 class Account:
-    """What sends and what receives have in common. `drafts`: whether the server knows message drafts."""
+    """What sends and what receives have in common.
+
+    drafts        whether the server knows message drafts
+    last_contact  when receiving last worked: a bot that does not hear is ill, though it can speak
+    """
 
     def __init__(self, base_url: str, token: str, services: Services) -> None:
         self.services = services
         self.drafts = True
         self.last_contact: float | None = None
         self.last_error: str | None = None
-        lines = [kind(services.http, token, self._answered) for kind in (Line, Updates)]
+        lines = [kind(services.http, token) for kind in (Line, Updates)]
         self.bot = Bot(TOKEN, f"{base_url.rstrip('/')}/bot", request=lines[0], get_updates_request=lines[1])
-
-    def _answered(self) -> None:
-        self.last_contact = self.services.clock()
 
     def key(self, name: str) -> str:
         """The name under which something of this account is remembered."""
@@ -52,12 +53,16 @@ class Account:
         moved = await self.services.state.get(self.key(f"moved:{chat}")) if chat < 0 else None
         return str(moved or chat)
 
+    def heard(self) -> None:
+        """Telegram has answered, or called."""
+        self.last_contact, self.last_error = self.services.clock(), None
+
     @contextmanager
     def receiving(self) -> Iterator[None]:
         """What Telegram refuses, as one sentence on what to do."""
         try:
             yield
-            self.last_error = None
+            self.heard()
         except Flood as error:
             raise RetryLater(error.after, "Telegram asks for a pause") from None
         except TelegramError as error:

@@ -156,7 +156,7 @@ class Telegram(Adapter):
             update = Update.de_json(readable(json.loads(request.body)), self._bot)
         except (ValueError, LookupError, TypeError, AttributeError):
             return Response(400)
-        self._telegram.last_contact = self._services.clock()
+        self._telegram.heard()
         await self._take([update])
         return Response()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -49,13 +48,10 @@ class _Masked(httpx.URL):
 
 
 class Line(BaseRequest):
-    """Requests with the real token, which is known here and nowhere else.
+    """Requests with the real token, which is known here and nowhere else."""
 
-    `answered` is called whenever the server has answered.
-    """
-
-    def __init__(self, client: httpx.AsyncClient, token: str, answered: Callable[[], None]) -> None:
-        self._client, self._token, self._answered = client, token, answered
+    def __init__(self, client: httpx.AsyncClient, token: str) -> None:
+        self._client, self._token = client, token
 
     @property
     def read_timeout(self) -> float:
@@ -96,7 +92,6 @@ class Line(BaseRequest):
         except httpx.HTTPError as error:
             raise NetworkError(f"{type(error).__name__}: {error}") from error
         body = _read(answer)
-        self._answered()
         if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
             raise Flood(body.get("parameters", {}).get("retry_after", _PAUSE))
         return answer.status_code, answer.content

@@ -163,3 +163,17 @@ async def test_the_token_is_in_no_log_whatever_happens(caplog: pytest.LogCapture
     text = "\n".join(logging.Formatter().format(record) for record in caplog.records)
     assert "/botTOKEN/sendMessage" in text
     assert "AAFake" not in text
+
+
+async def test_a_telegram_bot_that_speaks_and_does_not_hear_is_silent() -> None:
+    async with rigged() as rig:
+        rig.fake.person(XIAOMING)
+        bot, _, reply = await rig.heard(XIAOMING, "你好")
+        heard = bot.health().last_contact
+        rig.now += 1000
+        await reply.send("好", index=0, final=True, feedback_id=None)
+        assert bot.health().last_contact == heard is not None
+        async with rig.polling() as again:
+            rig.fake.say(XIAOMING, "在吗")
+            await rig.box.one()
+            assert again.health().last_contact == rig.now
