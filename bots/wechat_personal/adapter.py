@@ -29,7 +29,7 @@ from chatgpt2.adapter import (
 from chatgpt2.bots.wechat_personal.ilink import SPENT, STALE, Ilink, IlinkError
 from chatgpt2.bots.wechat_personal.login import log_in
 
-_LONG_POLL = 35.0  # seconds, unless iLink names others
+_LONG_POLL, _LONGEST_POLL = 35.0, 300.0  # seconds: unless iLink names others, and what is believed of it
 _STALE_PAUSE = 3600.0  # seconds before a login that is over is tried again
 _LOOK = 5.0  # seconds between looks for a new login
 _TICKET_HOLDS = 12 * 3600.0  # seconds, half of what iLink says
@@ -61,7 +61,8 @@ class WeChatPersonal(Adapter):
         self._settings, self.services = settings, services
         self._tickets: dict[str, tuple[float, str]] = {}
         self._failures = 0
-        self._health = Health(silence=3 * _LONG_POLL)
+        self._long_poll = _LONG_POLL
+        self._health = Health(silence=3 * self._long_poll)
 
     async def start(self, inbox: Inbox) -> None:
         """See chatgpt2.adapter.Adapter."""
@@ -133,11 +134,11 @@ class WeChatPersonal(Adapter):
         key = f"{self.account}:cursor"
         cursor = await self.services.state.get(key) or ""
         try:
-            answer = await line.post("getupdates", {"get_updates_buf": cursor}, timeout=_LONG_POLL + 5)
+            answer = await line.post("getupdates", {"get_updates_buf": cursor}, timeout=self._long_poll + 5)
         except httpx.ReadTimeout:  # nothing was said
             answer = {}
-        self._failures = 0
-        self._health = Health(last_contact=self.services.clock(), silence=3 * _LONG_POLL)
+        self._failures, self._long_poll = 0, _long_poll(answer, self._long_poll)
+        self._health = Health(last_contact=self.services.clock(), silence=3 * self._long_poll)
         for message in answer.get("msgs") or ():
             await self._receive(message)
         if answer.get("get_updates_buf"):
@@ -218,6 +219,12 @@ def _meaning(error: IlinkError) -> AdapterError:
     if error.code == STALE:
         return RetryLater(60, _STALE_SAID)
     return RetryLater(_OTHER_PAUSE, str(error))
+
+
+def _long_poll(answer: Mapping[str, Any], before: float) -> float:
+    """Seconds for which iLink keeps the next question open."""
+    named = answer.get("longpolling_timeout_ms")
+    return min(named / 1000, _LONGEST_POLL) if isinstance(named, int) and named > 0 else before
 
 
 def _inbound(message: Mapping[str, Any], platform: str, account: str) -> Inbound | None:

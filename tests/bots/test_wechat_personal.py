@@ -95,6 +95,23 @@ async def test_a_message_is_answered() -> None:
     assert ilink.calls["msg/notifystart"] == ilink.calls["msg/notifystop"] == 1
 
 
+async def test_a_poll_lasts_as_long_as_ilink_says() -> None:
+    class Slow(FakeIlink):
+        named: object = 60_000
+
+        async def _updates(self, body: dict[str, Any]) -> dict[str, Any]:
+            return {**await super()._updates(body), "longpolling_timeout_ms": self.named}
+
+    ilink, inbox = Slow(), Notebook()
+    async with running(ilink, inbox) as (bot, _):
+        assert bot.health().silence == 105
+        for number, (named, silence) in enumerate(((60_000, 180), (None, 180), (86_400_000, 900), (-1, 900))):
+            ilink.named = named
+            ilink.say("你好", number + 1)
+            await inbox.count(number + 1)
+            await until(lambda expected=silence: bot.health().silence == expected)
+
+
 async def test_the_cursor_moves_only_when_the_messages_are_stored() -> None:
     ilink, inbox, state = FakeIlink(), Notebook(), Memory()
     inbox.failing = RuntimeError("the database is gone")
