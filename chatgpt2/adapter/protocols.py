@@ -73,6 +73,8 @@ class Services:
     clock     seconds since 1970; tests turn it
     log       for what an operator should know; never hand it a token
     commands  that the core does, for platforms with a menu of them
+    feedback  whether opinions of replies are wanted; only who must know it before there is a `feedback_id` asks this
+    proxy     the proxy that is set, for connections that `http` cannot make; None: the environment's
     """
 
     http: httpx.AsyncClient
@@ -80,14 +82,16 @@ class Services:
     clock: Callable[[], float]
     log: logging.Logger
     commands: Sequence[Command] = ()
+    feedback: bool = True
+    proxy: str | None = None
 
 
 class Reply(Protocol):
     """The way back to whoever sent one inbound. The gateway uses it from one task only."""
 
     async def typing(self, on: bool) -> None:
-        """Show or hide "is typing". Called again every 4 seconds while a reply is in the making. What it raises is
-        logged and passed over."""
+        """Show or hide "is typing". Called again every 4 seconds while a reply is in the making, and not at all where
+        this default is left as it is. What it raises is logged and passed over."""
         return None
 
     async def preview(self, text_so_far: str) -> None:
@@ -136,7 +140,8 @@ class Adapter(Protocol):
         return None
 
     async def run(self) -> None:
-        """Receive until cancelled. Of all processes with this account only one runs it at a time.
+        """Receive until cancelled. Of all processes with this account only one runs it at a time; with
+        `Limits.receiver_answers` it is also the only one that opens replies.
 
         Whatever it raises is told, and it is started again after a pause (RetryLater sets how long); returning means
         that there is nothing to poll, as with webhooks.

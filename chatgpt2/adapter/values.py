@@ -35,6 +35,8 @@ class Limits:
                        notes it, so it is called with every piece
     shows_per_second   "is typing" and pushed previews of all conversations together; when more of them are being
                        answered, each is shown less often
+    receiver_answers   of several processes only the one in which `run` runs can answer, as where answers go back
+                       over the connection that it holds; others leave the account's conversations alone
     """
 
     max_length: int
@@ -44,6 +46,7 @@ class Limits:
     preview: Preview = "none"
     preview_interval: float = 1.5
     shows_per_second: float = 10.0
+    receiver_answers: bool = False
 
     def __post_init__(self) -> None:
         if self.max_length < 16 or (self.sends_per_inbound is not None and self.sends_per_inbound < 1):

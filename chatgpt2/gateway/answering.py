@@ -71,7 +71,7 @@ class Answering:
 
     async def run(self, work: Work) -> None:
         """Do this, and what follows, until all is done, or `ending` is set. Raises StoreError; LeaseLost when another
-        has taken over."""
+        has taken over; NotHere when another is to."""
         while work is not None:
             match work:
                 case Pause(seconds):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from chatgpt2.adapter import Inbound, Reply
 from chatgpt2.errors import Blocked, Rejected, RetryLater, StoreError, WindowClosed
 from chatgpt2.gateway.desk import Desk
-from chatgpt2.gateway.holding import Hold
+from chatgpt2.gateway.holding import Hold, NotHere
 from chatgpt2.gateway.report import Tally
 from chatgpt2.store import Chunk, Mailbox, Sent
 
@@ -31,7 +31,7 @@ class Delivery:
         """Send the chunks of one answer; the last one, which is still to be noted as sent. What cannot be sent is
         dropped, with all that follows it.
 
-        Raises StoreError and LeaseLost; nothing is forgotten then.
+        Raises StoreError, LeaseLost and NotHere; nothing is forgotten then.
         """
         began, sent = self._clock(), None
         ends = began + _OLDEST if window is None else (inbound.sent_at or began) + window
@@ -51,6 +51,10 @@ class Delivery:
         pause, unsure = _FIRST_PAUSE, chunk.begun
         while self._clock() <= ends:
             await hold.check()
+            if not hold.answers():
+                if not unsure:
+                    await self._mailbox.not_sent(chunk)
+                raise NotHere
             self._tally.repeated += unsure
             try:
                 return await _send(chunk, reply)

@@ -17,7 +17,7 @@ from chatgpt2.gateway.answering import Answering
 from chatgpt2.gateway.batching import batch_size
 from chatgpt2.gateway.delivering import Delivery
 from chatgpt2.gateway.desk import Desk
-from chatgpt2.gateway.holding import Hold
+from chatgpt2.gateway.holding import Hold, NotHere
 from chatgpt2.gateway.logins import Login
 from chatgpt2.gateway.manners import Manners
 from chatgpt2.gateway.receiving import Receiver
@@ -188,7 +188,7 @@ class Gateway:
         """Take on conversations in which there is work. False: there was none."""
         told = self._work.is_set()
         self._work.clear()
-        bots = {(bot.adapter.name, bot.adapter.account): bot for bot in self.bots if bot.ready.is_set()}
+        bots = {(bot.adapter.name, bot.adapter.account): bot for bot in self.bots if bot.answers}
         free = self._at_once - len(self._working)
         self._full = free < 1
         if not bots or self._full or not (told or await self.mailbox.due(bots.keys())):
@@ -201,8 +201,9 @@ class Gateway:
         found = await self.mailbox.claim(bots.keys(), free, self._lease, choose, self._working.keys())
         self._full = len(found) == free
         for queue, work in found:
-            hold = Hold(self.mailbox, queue, self._lease, began)
-            self._take_on(hold, work, bots[queue.platform, queue.account], choose)
+            bot = bots[queue.platform, queue.account]
+            hold = Hold(self.mailbox, queue, self._lease, began, lambda bot=bot: bot.answers)  # type: ignore[misc]
+            self._take_on(hold, work, bot, choose)
         return bool(found)
 
     def _take_on(self, hold: Hold, work: Work, bot: Bot, choose: Choose) -> None:
@@ -217,6 +218,9 @@ class Gateway:
             await answering.run(work)
         except LeaseLost as error:
             log.warning("%s", error)
+        except NotHere:
+            with suppress(StoreError):  # it expires anyway
+                await self.mailbox.release(queue)
         except Exception as error:
             # The letters are still there: they are tried again, here or elsewhere.
             log.error("conversation %s: %s", queue.id, error, exc_info=not isinstance(error, StoreError))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -24,6 +24,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 300.0  # seconds before a failed bot is star
 _CALM = 60.0  # seconds of running after which a failure counts as a first one
 _STAND_BY = 1.0  # seconds between two tries to become the leader
 _STOPPING = 5.0  # seconds that an adapter has to stop
+_SECRET = ("token", "secret", "key", "password", "proxy")  # in the name of a setting that nobody may read
 # Each request looks through all of the pool's connections, and one that is not kept costs a handshake next time.
 _LIMITS = httpx.Limits(max_connections=32, max_keepalive_connections=32, keepalive_expiry=30.0)
 
@@ -31,31 +32,38 @@ log = logging.getLogger(__name__)
 
 
 class Bot:
-    """One adapter and what is known of it. `ready` is set once it has an account."""
+    """One adapter and what is known of it. `ready` is set once it has an account. `secrets` are in no report."""
 
     def __init__(
-        self, name: str, adapter: Adapter, rules: Rules, clock: Callable[[], float] = time.time
+        self,
+        name: str,
+        adapter: Adapter,
+        rules: Rules,
+        clock: Callable[[], float] = time.time,
+        secrets: Sequence[str] = (),
     ) -> None:
         self.name, self.adapter, self.rules = name, adapter, rules
         self.ready = asyncio.Event()
         self.pace = Pace()
         self.changed: Callable[[], None] = lambda: None
-        self._clock = clock
+        self._clock, self._secrets = clock, secrets
         self._again = asyncio.Event()
+        self._leading = False
         self._stage: Stage = "starting"
         self._restarts = 0
         self._error: str | None = None
+        self._began = clock()
 
     async def run(self, inbox: Inbox, leases: Leases | Desk, lease_seconds: float) -> None:
         """Keep the bot alive until cancelled; whatever happens to it stays with it."""
         pause = _FIRST_PAUSE
         try:
             while True:
-                began = self._clock()
+                self._began = self._clock()
                 try:
                     await self._live(inbox, leases, lease_seconds)
                 except Exception as error:
-                    pause = _FIRST_PAUSE if self._clock() - began > _CALM else pause
+                    pause = _FIRST_PAUSE if self._calm else pause
                     wait = error.after if isinstance(error, RetryLater) else pause
                     self._fail(error, wait)
                     await self._rest(wait)
@@ -67,6 +75,11 @@ class Bot:
     def logs_in(self) -> bool:
         """Whether the adapter has a login of its own."""
         return getattr(type(self.adapter), "login", None) is not Adapter.login
+
+    @property
+    def answers(self) -> bool:
+        """Whether this process can answer for the bot."""
+        return self.ready.is_set() and (self._leading or not self.adapter.limits.receiver_answers)
 
     def start_again(self) -> None:
         """Do not wait any longer after a failure: what was missing is there now."""
@@ -97,7 +110,8 @@ class Bot:
     async def _lead(self, leases: Leases | Desk, name: str, lease_seconds: float) -> None:
         """Receive while the lease is kept; whoever loses it stops at once. Raises what `run` raises."""
         running = asyncio.create_task(self.adapter.run())
-        self._stage = "polling"
+        self._stage, self._leading = "polling", True
+        self.changed()
         try:
             while await leases.take(name, lease_seconds):
                 await asyncio.wait({running}, timeout=lease_seconds / 3)
@@ -106,11 +120,12 @@ class Bot:
                     self._stage = "serving"
                     await asyncio.sleep(lease_seconds / 3)
         finally:
+            self._leading = False
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
 
     def _fail(self, error: Exception, wait: float) -> None:
-        self._stage, self._error = "failed", f"{type(error).__name__}: {error}"
+        self._stage, self._error = "failed", self._masked(f"{type(error).__name__}: {error}")
         log.error("the bot %s failed and is started again in %g s: %s", self.name, wait, self._error)
 
     async def _stop(self) -> None:
@@ -126,16 +141,27 @@ class Bot:
         health = self.adapter.health()
         silent = None if health.last_contact is None else self._clock() - health.last_contact
         deaf = self._stage == "polling" and None not in (health.silence, silent) and silent > health.silence  # type: ignore[operator]
+        runs = self._stage in ("polling", "standby", "serving")
         return BotReport(
             self.name,
             self.adapter.name,
             self.adapter.account if self.ready.is_set() else "",
             self._stage,
-            self._stage in ("polling", "standby", "serving") and not deaf,
+            runs and not deaf,
             self._restarts,
             silent,
-            health.last_error or self._error,
+            self._masked(health.last_error or "") or (None if runs and self._calm else self._error),
         )
+
+    @property
+    def _calm(self) -> bool:
+        """It has run so long that what was before is over."""
+        return self._clock() - self._began > _CALM
+
+    def _masked(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "…")
+        return text
 
 
 def make_bot(
@@ -161,7 +187,13 @@ def make_bot(
         rules, own = split_settings(given)
         client = httpx.AsyncClient(proxy=rules.proxy, limits=_LIMITS)
         log = logging.getLogger(f"chatgpt2.bots.{name}")
-        services = Services(client, AdapterState(store, name), clock, log, SHARED)
-        return Bot(name, plugin.build(own, services), rules, clock), client
+        state = AdapterState(store, name)
+        services = Services(client, state, clock, log, SHARED, rules.feedback, rules.proxy)
+        return Bot(name, plugin.build(own, services), rules, clock, _secrets(given)), client
     except ConfigError as error:
         raise ConfigError(f"[bots.{name}]: {error}") from error
+
+
+def _secrets(settings: Mapping[str, Any]) -> list[str]:
+    found = [str(value) for key, value in settings.items() if any(word in key for word in _SECRET)]
+    return [each for each in found if len(each) > 3]  # or single letters would be taken out of words
