@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
+
 from chatgpt2.adapter import (
     Adapter,
     AdapterError,
@@ -67,6 +69,8 @@ class Webhook(Adapter):
         self._settings, self._services = settings, services
         self._inbox: Inbox | None = None
         self._last: float | None = None
+        self._refused: str | None = None  # what came in and was not taken
+        self._failed: str | None = None  # what was to go out and did not
 
     async def start(self, inbox: Inbox) -> None:
         """Nothing to check: the first callback will tell."""
@@ -77,24 +81,43 @@ class Webhook(Adapter):
         return [Route("POST", "/messages", self._receive)]
 
     def health(self) -> Health:
-        """When the program was last heard of."""
-        return Health(self._last)
+        """When the program was last heard of, and what went wrong since."""
+        return Health(self._last, self._refused or self._failed)
 
     def open_reply(self, inbound: Inbound) -> Reply:
         """The callback."""
-        return _Answer(inbound, self._settings, self._services)
+        return _Answer(inbound, self)
+
+    async def post(self, body: bytes) -> bytes:
+        """Hand an answer to the callback; what it says. Raises what Reply.send does."""
+        headers = {"Content-Type": "application/json", "X-Signature": sign(body, self._settings.secret)}
+        try:
+            answer = await self._services.http.post(
+                self._settings.callback_url, content=body, headers=headers, timeout=_PATIENCE
+            )
+            _check(answer.status_code, answer.headers.get("retry-after", ""))
+        except (Blocked, Rejected, WindowClosed):  # that is about one chat
+            self._failed = None
+            raise
+        except (AdapterError, httpx.HTTPError) as error:
+            self._failed = f"the callback: {type(error).__name__}: {error}"
+            raise
+        self._failed = None
+        return answer.content
 
     async def _receive(self, request: Request) -> Response:
         if len(request.body) > _LARGEST:
             return Response(413)
         given = request.headers.get("x-signature", "")
         if not hmac.compare_digest(given.encode(), sign(request.body, self._settings.secret).encode()):
+            self._refused = "a message was refused: X-Signature is not the HMAC-SHA256 of the body"
             return Response(403, b"X-Signature is not the HMAC-SHA256 of the body")
         try:
             inbound = self._read(json.loads(request.body))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
+            self._refused = f"a message cannot be read: {type(error).__name__}"
             return Response(400, f"this is no message: {error!r}".encode())
-        self._last = self._services.clock()
+        self._last, self._refused = self._services.clock(), None
         assert self._inbox is not None
         new = await self._inbox.submit(inbound)
         return Response(200, json.dumps({"new": new}).encode(), "application/json")
@@ -116,8 +139,8 @@ class Webhook(Adapter):
 
 
 class _Answer(Reply):
-    def __init__(self, inbound: Inbound, settings: Settings, services: Services) -> None:
-        self._inbound, self._settings, self._services = inbound, settings, services
+    def __init__(self, inbound: Inbound, adapter: Webhook) -> None:
+        self._inbound, self._adapter = inbound, adapter
 
     async def send(self, chunk: str, *, index: int, final: bool, feedback_id: str | None) -> str:
         name = f"{self._inbound.message_id}:{index}"
@@ -128,13 +151,7 @@ class _Answer(Reply):
             "text": chunk,
         }
         said |= {"index": index, "final": final, "feedback_id": feedback_id}
-        body = json.dumps(said, ensure_ascii=False).encode()
-        headers = {"Content-Type": "application/json", "X-Signature": sign(body, self._settings.secret)}
-        answer = await self._services.http.post(
-            self._settings.callback_url, content=body, headers=headers, timeout=_PATIENCE
-        )
-        _check(answer.status_code, answer.headers.get("retry-after", ""))
-        return _platform_id(answer.content) or name
+        return _platform_id(await self._adapter.post(json.dumps(said, ensure_ascii=False).encode())) or name
 
 
 def _check(status: int, retry_after: str) -> None:

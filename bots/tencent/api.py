@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 import httpx
 
 from chatgpt2.adapter import AdapterError, RetryLater, Services
+from chatgpt2.bots.tencent.contact import Contact
 
 _TIMEOUT = 10.0  # seconds
 _EARLY = 300.0  # seconds before its end that a token is renewed: the old one and the new one hold together
@@ -33,12 +34,15 @@ class Api:
     """Calls with an access token that is kept over restarts, shared by all processes, and renewed once a call.
 
     `fetch` gets a token; it may use `request`. Whatever is raised names neither the token nor the secret.
+    `personal`: errcodes that say something of one person, and nothing of how the account is.
     """
 
-    def __init__(self, base_url: str, services: Services, key: str, fetch: Fetch) -> None:
+    def __init__(
+        self, base_url: str, services: Services, key: str, fetch: Fetch, personal: Collection[int] = ()
+    ) -> None:
         self._base, self._services, self._key, self._fetch = base_url.rstrip("/"), services, key, fetch
-        self._renewing = asyncio.Lock()
-        self.last_contact: float | None = None
+        self._renewing, self._personal = asyncio.Lock(), personal
+        self.contact = Contact(services.clock)
 
     async def call(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """POST `body`. Raises ApiError; RetryLater when nobody was reached; AdapterError and httpx's errors when
@@ -70,6 +74,18 @@ class Api:
         self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """One call as it is. Raises what `call` does."""
+        try:
+            answer = await self._exchange(method, path, query, body)
+        except (AdapterError, httpx.HTTPError) as error:
+            if not (isinstance(error, ApiError) and error.code in self._personal):
+                self.contact.failed(error)
+            raise
+        self.contact.worked()
+        return answer
+
+    async def _exchange(
+        self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
         # Not httpx's json=, which writes 你 as it is only by chance: people would read \u4f60.
         content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
         headers = {} if content is None else {"Content-Type": "application/json; charset=utf-8"}
@@ -90,7 +106,7 @@ class Api:
             answer = None
         if not isinstance(answer, dict):
             raise AdapterError(f"{path} did not answer with a JSON object")
-        self.last_contact = self._services.clock()
+        self.contact.heard()
         if answer.get("errcode"):
             raise ApiError(int(answer["errcode"]), str(answer.get("errmsg", "")))
         return answer

@@ -26,6 +26,7 @@ from chatgpt2.adapter import (
     read_settings,
 )
 from chatgpt2.bots.tencent.api import Api, ApiError
+from chatgpt2.bots.tencent.contact import Contact, health_of
 from chatgpt2.bots.tencent.envelope import LARGEST_BODY, Envelope, Forged, is_signed, read_xml, write_xml
 from chatgpt2.bots.tencent.events import inbound_of
 from chatgpt2.bots.wechat_official.passive import LONGEST, Desk
@@ -37,6 +38,7 @@ _NO_RIGHT = 48001
 _LATER = {-1: 3.0, 45009: 3600.0, 45011: 10.0, 40164: 300.0}
 _CLOSED, _GONE = {45015, 45047}, {43004, 50002}
 _TYPING_TOO_MUCH = {45080, 45081}
+_PERSONAL = _CLOSED | _GONE | _TYPING_TOO_MUCH
 _ADVICE = {
     40013: "app-id is wrong",
     40125: "app-secret is wrong",
@@ -86,9 +88,9 @@ class WeChatOfficial(Adapter):
             Envelope(settings.token, settings.aes_key, settings.app_id) if settings.aes_key else None
         )
         self._refusal = f"{self.account}:no-customer-service"
-        self._called: float | None = None
+        self._calls = Contact(services.clock)
         if settings.app_secret and settings.customer_service:
-            self.api = Api(settings.base_url, services, f"{self.account}:token", self._fetch)
+            self.api = Api(settings.base_url, services, f"{self.account}:token", self._fetch, _PERSONAL)
 
     async def start(self, inbox: Inbox) -> None:
         """See chatgpt2.adapter.Adapter."""
@@ -120,8 +122,7 @@ class WeChatOfficial(Adapter):
 
     def health(self) -> Health:
         """See chatgpt2.adapter.Adapter."""
-        contacts = [self._called, self.api.last_contact if self.api else None]
-        return Health(last_contact=max((each for each in contacts if each is not None), default=None))
+        return health_of(self._calls, *([self.api.contact] if self.api else []))
 
     async def stop(self) -> None:
         """Nothing is held."""
@@ -154,17 +155,18 @@ class WeChatOfficial(Adapter):
         if len(request.body) > LARGEST_BODY:
             return Response(413)
         if not self._from_wechat(request):
+            self._calls.failed("a callback is refused: the signature is wrong")
             return Response(403)
         try:
             fields = self._opened(request)
             inbound = inbound_of(fields, self.name, self.account)
         except Forged as error:
-            self._services.log.warning("a callback is refused: %s", error)
+            self._services.log.warning("%s", self._calls.failed(f"a callback is refused: {error}"))
             return Response(403)
         except ValueError as error:
-            self._services.log.warning("a callback cannot be read: %s", error)
+            self._services.log.warning("%s", self._calls.failed(f"a callback cannot be read: {error}"))
             return Response(400)
-        self._called = self._services.clock()
+        self._calls.worked()
         answer = "" if inbound is None else await self._answer(inbound)
         return Response(504) if answer is None else self._written(answer, fields, request)
 

@@ -25,10 +25,12 @@ from chatgpt2.adapter import (
     read_settings,
 )
 from chatgpt2.bots.tencent.api import Api, ApiError
+from chatgpt2.bots.tencent.contact import Contact, health_of
 from chatgpt2.bots.tencent.envelope import LARGEST_BODY, Envelope, Forged, read_xml
 from chatgpt2.bots.tencent.events import inbound_of
 
-_PER_MINUTE = 30  # messages to one member; WeCom throws away what is more, without a word
+# Messages to one member, in so many seconds; WeCom throws away what is more, without a word.
+_RATES = ((30, 60.0), (1000, 3600.0))
 _LATER = {-1: 3.0, 45009: 60.0, 60020: 300.0}
 _NO_RECEIVER = 81013
 _ADVICE = {
@@ -65,9 +67,9 @@ class Application(Adapter):
         self.account = f"{settings.corp_id}-{settings.agent_id}"
         self._settings, self._services = settings, services
         self._envelope = Envelope(settings.token, settings.aes_key, settings.corp_id)
-        self._api = Api(settings.base_url, services, f"{self.account}:token", self._fetch)
-        self._sent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_PER_MINUTE))
-        self._called: float | None = None
+        self._api = Api(settings.base_url, services, f"{self.account}:token", self._fetch, {_NO_RECEIVER})
+        self._sent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_RATES[-1][0]))
+        self._calls = Contact(services.clock)
 
     async def start(self, inbox: Inbox) -> None:
         """See chatgpt2.adapter.Adapter."""
@@ -91,8 +93,7 @@ class Application(Adapter):
 
     def health(self) -> Health:
         """See chatgpt2.adapter.Adapter."""
-        contacts = [each for each in (self._called, self._api.last_contact) if each is not None]
-        return Health(last_contact=max(contacts, default=None))
+        return health_of(self._calls, self._api.contact)
 
     async def stop(self) -> None:
         """Nothing is held."""
@@ -100,8 +101,9 @@ class Application(Adapter):
     async def send(self, member: str, text: str) -> str:
         """Send a message; gives its id. Raises what Reply.send does."""
         now, sent = self._services.clock(), self._sent[member]
-        if len(sent) == _PER_MINUTE and now - sent[0] < 60:
-            raise RetryLater(60 - (now - sent[0]), "WeCom takes 30 messages a minute for one member")
+        for most, seconds in _RATES:
+            if len(sent) >= most and (wait := sent[-most] + seconds - now) > 0:
+                raise RetryLater(wait, f"WeCom takes {most} messages in {seconds:g} s for one member")
         body = {"touser": member, "msgtype": "text", "agentid": int(self._settings.agent_id)}
         try:
             answer = await self._api.call("/cgi-bin/message/send", {**body, "text": {"content": text}})
@@ -130,37 +132,28 @@ class Application(Adapter):
             fields = read_xml(opened(self._envelope, request, read_xml(request.body).get("Encrypt", "")))
             inbound = inbound_of(fields, self.name, self.account)
         except Forged as error:
-            self._services.log.warning("a callback is refused: %s", error)
+            self._services.log.warning("%s", self._calls.failed(f"a callback is refused: {error}"))
             return Response(403)
         except ValueError as error:
-            self._services.log.warning("a callback cannot be read: %s", error)
+            self._services.log.warning("%s", self._calls.failed(f"a callback cannot be read: {error}"))
             return Response(400)
         if fields.get("AgentID", self._settings.agent_id) != self._settings.agent_id:
             return Response(403)
-        self._called = self._services.clock()
+        self._calls.worked()
         if inbound is not None:
             await self._inbox.submit(inbound)
         return Response()
 
 
 class _Way(Reply):
-    """Back to one member."""
+    """Back to one member. WeCom shows nothing before it is whole."""
 
     def __init__(self, application: Application, member: str) -> None:
         self._application, self._member = application, member
 
-    async def typing(self, on: bool) -> None:
-        """WeCom does not show it."""
-
-    async def preview(self, text_so_far: str) -> None:
-        """WeCom does not show it."""
-
     async def send(self, chunk: str, *, index: int, final: bool, feedback_id: str | None) -> str:
         """See chatgpt2.adapter.Reply."""
         return await self._application.send(self._member, chunk)
-
-    async def close(self) -> None:
-        """Nothing is held."""
 
 
 def opened(envelope: Envelope, request: Request, sealed: str) -> str:

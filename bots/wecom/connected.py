@@ -19,10 +19,12 @@ from chatgpt2.adapter import (
     Services,
     read_settings,
 )
+from chatgpt2.bots.tencent.contact import Contact
 from chatgpt2.bots.wecom.events import ENDED, LASTS, LONGEST, feedback_mark, inbound_of, shortened, stream_id
 from chatgpt2.bots.wecom.line import Line, Refused
 
 _TAKEN_OVER = 300.0  # seconds to stand back when a newer connection of the bot has come
+_SILENCE = 90.0  # seconds, three beats
 _STALE = {846605, 846608}  # the request is forgotten, the stream is over
 _LATER = {-1: 3.0, 45009: 60.0}
 
@@ -46,13 +48,15 @@ class ConnectedBot(Adapter):
     """One smart bot. Only the process that holds the connection can answer."""
 
     name = "wecom-bot"
-    limits = Limits(LONGEST, "utf8", reply_window=24 * 3600.0, preview="push", preview_interval=0.5)
+    limits = Limits(
+        LONGEST, "utf8", reply_window=24 * 3600.0, preview="push", preview_interval=0.5, receiver_answers=True
+    )
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self.account = settings.bot_id
         self._settings, self.services = settings, services
         self._line: Line | None = None
-        self._heard: float | None = None
+        self.contact = Contact(services.clock)
 
     async def start(self, inbox: Inbox) -> None:
         """See chatgpt2.adapter.Adapter. A bot has one connection, so nothing is tried here."""
@@ -60,14 +64,23 @@ class ConnectedBot(Adapter):
 
     async def run(self) -> None:
         """See chatgpt2.adapter.Adapter."""
+        try:
+            await self._receive_all()
+        except AdapterError as error:
+            self.contact.failed(error)
+            raise
+
+    async def _receive_all(self) -> None:
         settings = self._settings
-        async with Line.open(settings.url, settings.bot_id, settings.secret, settings.beat) as line:
+        subscription = (settings.bot_id, settings.secret, settings.beat, self.services.proxy)
+        async with Line.open(settings.url, *subscription) as line:
             self._line = line
+            self.contact.worked()
             try:
                 async for frame in line:
                     await self._receive(frame)
             finally:
-                self._line, self._heard = None, line.heard(self.services.clock)
+                self._line, self.contact.last = None, line.heard(self.services.clock)
         raise AdapterError("WeCom closed the connection")
 
     def open_reply(self, inbound: Inbound) -> Reply:
@@ -76,10 +89,9 @@ class ConnectedBot(Adapter):
 
     def health(self) -> Health:
         """See chatgpt2.adapter.Adapter."""
-        line = self._line
-        return Health(
-            self._heard if line is None else max(self._heard or 0, line.heard(self.services.clock)), None, 90
-        )
+        line, contact = self._line, self.contact
+        last = contact.last if line is None else line.heard(self.services.clock)
+        return Health(last, contact.error, _SILENCE)
 
     async def stop(self) -> None:
         """The connection went with `run`."""
@@ -87,7 +99,8 @@ class ConnectedBot(Adapter):
     async def respond(self, inbound: Inbound, text: str, *, finish: bool, first: bool) -> None:
         """Write the stream that answers a message. Raises RetryLater without a connection, and Refused."""
         stream = {"id": stream_id(inbound.chat_id, inbound.message_id), "finish": finish, "content": text}
-        mark = {"feedback": {"id": feedback_mark(inbound.message_id)}} if first else {}
+        marked = first and self.services.feedback
+        mark = {"feedback": {"id": feedback_mark(inbound.message_id)}} if marked else {}
         body = {"msgtype": "stream", "stream": {**stream, **mark}}
         await self._connected().ask("aibot_respond_msg", body, inbound.reply_to["req_id"])
 
@@ -123,9 +136,6 @@ class _Stream(Reply):
         self._shown, self._begun, self._ended = "", False, False
         self._over = bot.services.clock() - float(inbound.reply_to["at"]) >= LASTS
 
-    async def typing(self, on: bool) -> None:
-        """WeCom shows it where the stream is to be."""
-
     async def preview(self, text_so_far: str) -> None:
         """See chatgpt2.adapter.Reply."""
         if self._over:
@@ -144,7 +154,9 @@ class _Stream(Reply):
                 return await self._finish(chunk, feedback_id is not None)
             await self._bot.push(self._inbound, chunk)
         except Refused as error:
+            self._bot.contact.failed(error)
             raise _meaning(error) from None
+        self._bot.contact.worked()
         return ""
 
     async def close(self) -> None:
@@ -160,6 +172,7 @@ class _Stream(Reply):
                 raise
             await self._bot.push(self._inbound, text)
         self._ended = True
+        self._bot.contact.worked()
         return feedback_mark(self._inbound.message_id)
 
 

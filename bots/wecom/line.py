@@ -11,9 +11,9 @@ from typing import Any
 from uuid import uuid4
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidProxy
 
-from chatgpt2.adapter import AdapterError, RetryLater
+from chatgpt2.adapter import AdapterError, ConfigError, RetryLater
 
 _ACKNOWLEDGED = 5.0  # seconds
 _MISSES = 2  # pings without an answer, after which the connection is dead
@@ -40,12 +40,19 @@ class Line:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str, bot_id: str, secret: str, beat: float) -> AsyncIterator[Line]:
-        """Connect and subscribe. Raises RetryLater when nobody is reached, AdapterError when the bot is refused."""
+    async def open(
+        cls, url: str, bot_id: str, secret: str, beat: float, proxy: str | None = None
+    ) -> AsyncIterator[Line]:
+        """Connect and subscribe. `proxy`: None is the environment's. Raises RetryLater when nobody is reached,
+        AdapterError when the bot is refused, ConfigError for a proxy that is none."""
         try:
-            socket = await connect(url, ping_interval=None, max_size=1 << 20)
+            socket = await connect(url, ping_interval=None, max_size=1 << 20, proxy=proxy or True)
         except (OSError, TimeoutError, InvalidHandshake) as error:
             raise RetryLater(5, f"{url} cannot be reached: {error}") from None
+        except InvalidProxy as error:
+            raise ConfigError(
+                f"proxy cannot be used: {error.msg}"
+            ) from None  # without it: it may hold a password
         line = cls(socket)
         tasks = [asyncio.create_task(line._listen()), asyncio.create_task(line._beat(beat))]
         try:

@@ -25,6 +25,7 @@ from chatgpt2.adapter import (
     WindowClosed,
     read_settings,
 )
+from chatgpt2.bots.tencent.contact import Contact, health_of
 from chatgpt2.bots.tencent.envelope import LARGEST_BODY, Envelope, Forged
 from chatgpt2.bots.wecom.application import opened
 from chatgpt2.bots.wecom.events import (
@@ -81,7 +82,7 @@ class PolledBot(Adapter):
     def __init__(self, settings: Settings, services: Services) -> None:
         self.account, self.patience, self.services = settings.bot_id, settings.patience, services
         self._envelope = Envelope(settings.token, settings.aes_key, "")
-        self._called: float | None = None
+        self._calls, self.way_out = Contact(services.clock), Contact(services.clock)
 
     async def start(self, inbox: Inbox) -> None:
         """See chatgpt2.adapter.Adapter."""
@@ -105,7 +106,7 @@ class PolledBot(Adapter):
 
     def health(self) -> Health:
         """See chatgpt2.adapter.Adapter."""
-        return Health(last_contact=self._called)
+        return health_of(self._calls, self.way_out)
 
     async def stop(self) -> None:
         """Nothing is held."""
@@ -143,12 +144,13 @@ class PolledBot(Adapter):
             polls = body.get("msgtype") == "stream"
             answer = await (self._asked(str(body["stream"]["id"])) if polls else self._told(body))
         except Forged as error:
-            self.services.log.warning("a callback is refused: %s", error)
+            self.services.log.warning("%s", self._calls.failed(f"a callback is refused: {error}"))
             return Response(403)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            self.services.log.warning("a callback cannot be read: %s", type(error).__name__)
+            why = f"a callback cannot be read: {type(error).__name__}"
+            self.services.log.warning("%s", self._calls.failed(why))
             return Response(400)
-        self._called = self.services.clock()
+        self._calls.worked()
         return (
             Response() if answer is None else self._sealed({"msgtype": "stream", "stream": answer}, request)
         )
@@ -169,8 +171,9 @@ class PolledBot(Adapter):
         if await self.stream(name) is None:
             await self.note(name, inbound)
         await self._inbox.submit(inbound)
+        stream = {"id": name, "finish": False, "content": ""}
         mark = {"id": feedback_mark(inbound.message_id)}
-        return {"id": name, "finish": False, "content": "", "feedback": mark}
+        return {**stream, "feedback": mark} if self.services.feedback else stream
 
     async def _asked(self, name: str) -> dict[str, Any] | None:
         """How far the stream has grown."""
@@ -194,9 +197,6 @@ class _Stream(Reply):
         self._bot, self._inbound, self._services = bot, inbound, bot.services
         self._name = stream_id(inbound.chat_id, inbound.message_id)
         self._at, self._noted = float(inbound.reply_to["at"]), float("-inf")
-
-    async def typing(self, on: bool) -> None:
-        """The open stream shows it."""
 
     async def preview(self, text_so_far: str) -> None:
         """See chatgpt2.adapter.Reply."""
@@ -241,7 +241,11 @@ class _Stream(Reply):
         try:
             answer = await self._services.http.post(url, json=body, timeout=10)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise RetryLater(5, f"WeCom cannot be reached: {error}") from None
+            raise RetryLater(5, self._bot.way_out.failed(f"WeCom cannot be reached: {error}")) from None
+        except httpx.HTTPError as error:
+            self._bot.way_out.failed(error)
+            raise
+        self._bot.way_out.worked()
         if answer.status_code == 429:
             raise RetryLater(1)
         if answer.status_code != 200 or answer.json().get("errcode"):

@@ -140,7 +140,7 @@ def _add_health(app: FastAPI, service: ChatService, store: SessionStore, gateway
         except StoreError as error:
             return JSONResponse({"status": "unready", "database": str(error)}, 503)
         model = completions.name_of(service.models.current)
-        return JSONResponse({"status": "ok", "model": model, **bots.stages(gateway)})
+        return JSONResponse({"status": "ok", "model": model, **bots.states(gateway)})
 
 
 def _document(app: FastAPI) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, fields
+from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import Response
@@ -48,9 +49,12 @@ def mount(app: FastAPI, gateway: Gateway | None, metrics: Metrics) -> None:
         metrics.registry.register(BotMetrics(gateway))
 
 
-def stages(gateway: Gateway | None) -> dict[str, dict[str, str]]:
-    """What each bot does, for /readyz: one that is out of order is no reason to take the service away."""
-    return {} if gateway is None else {"bots": {bot.name: bot.stage for bot in gateway.report()}}
+def states(gateway: Gateway | None) -> dict[str, dict[str, dict[str, Any]]]:
+    """How each bot is, for /readyz: one that is out of order is no reason to take the service away."""
+    if gateway is None:
+        return {}
+    told = ("stage", "healthy", "silent_for", "last_error")
+    return {"bots": {bot.name: {each: getattr(bot, each) for each in told} for bot in gateway.report()}}
 
 
 def overview(gateway: Gateway | None) -> Bots | None:
@@ -104,10 +108,14 @@ class BotMetrics(Collector):
         restarts = CounterMetricFamily(
             "chatgpt2_bot_restarts", "How often the bot failed and was started again.", labels=_LABELS
         )
+        failed = GaugeMetricFamily(
+            "chatgpt2_bot_error", "1: something failed that has not worked since.", labels=_LABELS
+        )
         for bot in self._gateway.report():
             labels = (bot.name, bot.platform)
             up.add_metric(labels, float(bot.healthy))
             restarts.add_metric(labels, bot.restarts)
+            failed.add_metric(labels, float(bot.last_error is not None))
             if bot.silent_for is not None:
                 silent.add_metric(labels, bot.silent_for)
         letters = CounterMetricFamily(
@@ -117,4 +125,4 @@ class BotMetrics(Collector):
             letters.add_metric((each.name,), getattr(self._gateway.tally, each.name))
         busy = GaugeMetricFamily("chatgpt2_bot_conversations", "Conversations that are being answered.")
         busy.add_metric((), self._gateway.busy)
-        return [up, silent, restarts, letters, busy]
+        return [up, silent, restarts, failed, letters, busy]

@@ -117,6 +117,22 @@ async def test_what_wecom_would_throw_away_waits() -> None:
         assert len(wecom.seen["ZhangSan"]) == 31
 
 
+async def test_an_hour_has_a_limit_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chatgpt2.bots.wecom.application._RATES", ((3, 60.0), (5, 3600.0)))
+    wecom, inbox, now = FakeWeCom(), Notebook(), [1e9]
+    async with running(wecom, inbox, lambda: now[0]) as (adapter, post, _):
+        await wecom.say(post, "你好", 1)
+        for _ in range(5):
+            await say(adapter, inbox.got[0], "好")
+            now[0] += 100
+        with pytest.raises(RetryLater) as told:
+            await say(adapter, inbox.got[0], "好")
+        assert told.value.after == 3100
+        now[0] += 3100
+        await say(adapter, inbox.got[0], "好")
+        assert len(wecom.seen["ZhangSan"]) == 6
+
+
 async def test_a_token_that_has_run_out_is_renewed() -> None:
     wecom, inbox = FakeWeCom(), Notebook()
     async with running(wecom, inbox) as (adapter, post, _):

@@ -75,9 +75,12 @@ def test_a_bot_is_served_with_its_settings_and_its_secret_from_a_file(
         assert httpx.get(f"{found[1]}/bots/yours/messages").status_code == 404
         said, signed = got.get(timeout=60)
         assert signed and said["text"].startswith("我是 AI。\n") and said["id"] == "1:0"
-        assert httpx.get(f"{found[1]}/readyz").json()["bots"] == {"mine": "serving"}
+        state = httpx.get(f"{found[1]}/readyz").json()["bots"]["mine"]
+        assert (state["stage"], state["healthy"]) == ("serving", True) and state["silent_for"] >= 0
+        assert state["last_error"].startswith("a message was refused: X-Signature")
         metrics = httpx.get(f"{found[1]}/metrics").text
         assert 'chatgpt2_bot_up{bot="mine",platform="webhook"} 1.0' in metrics
+        assert 'chatgpt2_bot_error{bot="mine",platform="webhook"} 1.0' in metrics
         assert 'chatgpt2_bot_letters_total{what="seen"} 1.0' in metrics
         process.send_signal(signal.SIGINT)
         rest = process.stderr.read()
