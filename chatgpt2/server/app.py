@@ -115,7 +115,7 @@ def _add_routes(
         "dependencies": _named_key(without_keys),
         "responses": faults.documented(400, 401, 404, 408, 413, 429, 500, 503, 504),
     }
-    app.include_router(completions.routes(service.models), **parts)
+    app.include_router(completions.routes(service.models, service.blocked), **parts)
     app.include_router(sessions.routes(service, store), **parts)
     app.include_router(admin.routes(service.models, store, metrics, gateway), **parts)
     if exchange is not None:
