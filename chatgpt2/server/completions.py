@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from fastapi.responses import JSONResponse, Response
 
 from chatgpt2.chat import BlockedWords
 from chatgpt2.chat.replying import vary
@@ -20,6 +20,7 @@ from chatgpt2.server.answers import Job, events, whole
 from chatgpt2.server.direct import add_direct, direct
 from chatgpt2.server.faults import Fault
 from chatgpt2.server.leaving import Left, closed, event_stream, unless_gone
+from chatgpt2.server.openai_bodies import ChatCompletion, ModelCard, ModelList, TextCompletion, answered
 from chatgpt2.server.requests import ChatRequest, CompletionRequest, Message, Sampled
 from chatgpt2.server.watching import declined, watched
 from chatgpt2.serving import Exchangeable, Serving
@@ -40,31 +41,26 @@ def routes(models: Exchangeable, blocked: BlockedWords) -> APIRouter:
     def card(serving: Serving) -> dict[str, Any]:
         return {"id": name_of(serving), "object": "model", "created": began, "owned_by": "chatgpt2"}
 
-    @router.get("/models")
-    async def list_models() -> dict[str, Any]:
+    @router.get("/models", response_model=None, responses={200: {"model": ModelList}})
+    async def list_models() -> JSONResponse:
         """The model that is served."""
-        return {"object": "list", "data": [card(models.current)]}
+        return JSONResponse({"object": "list", "data": [card(models.current)]})
 
-    @router.get("/models/{model:path}")
-    async def read_model(model: str) -> dict[str, Any]:
+    @router.get("/models/{model:path}", response_model=None, responses={200: {"model": ModelCard}})
+    async def read_model(model: str) -> JSONResponse:
         """The model, if it is served under this name."""
         _check_name(models.current, model)
-        return card(models.current)
-
-    events_too: dict[int | str, dict[str, Any]] = {
-        200: {
-            "description": "The answer; with `stream` as events.",
-            "content": {"text/event-stream": {}, "application/json": {}},
-        }
-    }
+        return JSONResponse(card(models.current))
 
     async def chat_completions(asked: ChatRequest, request: Request) -> Response:
         """The assistant's next message."""
         return await _respond(models, asked, request, _chat_job, blocked)
 
-    add_direct(router, "/chat/completions", chat_completions, direct("asked", ChatRequest), events_too)
+    add_direct(
+        router, "/chat/completions", chat_completions, direct("asked", ChatRequest), answered(ChatCompletion)
+    )
 
-    @router.post("/completions", response_model=None, responses=events_too)
+    @router.post("/completions", response_model=None, responses=answered(TextCompletion))
     async def completions(asked: CompletionRequest, request: Request) -> Response:
         """How a text, or a row of token ids, goes on."""
         return await _respond(models, asked, request, _completion_job, blocked)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from itertools import zip_longest
 
 from chatgpt2.dialogue import Dialogue, Turn
 from chatgpt2.engine.base import SamplingParams, Step
+from chatgpt2.errors import PromptError
 
 
 class Letters:
@@ -50,6 +52,8 @@ class Scripted:
         self.pause: asyncio.Event | None = None
 
     async def generate(self, prompt_ids: Sequence[int], params: SamplingParams) -> AsyncGenerator[Step]:
+        if any(not 0 <= token <= sys.maxunicode for token in prompt_ids):
+            raise PromptError("an id is outside of the vocabulary")
         self.asked.append(("".join(map(chr, prompt_ids)), params))
         texts = [self.replies.pop(0) if self.replies else f"答{len(self.asked)}" for _ in range(params.n)]
         self.running += 1

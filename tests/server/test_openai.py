@@ -17,7 +17,6 @@ from serving import served
 from chatgpt2.dialogue import Turn
 from chatgpt2.engine.base import SamplingParams
 from chatgpt2.errors import EngineBusy, EngineError, PromptError, ReplyStopped, ReplyTimeout
-from chatgpt2.store import SessionStore
 
 HELLO: Any = [{"role": "user", "content": "你好"}]
 
@@ -282,28 +281,6 @@ async def test_a_client_that_leaves_stops_the_engine(url: str, engine: Scripted,
     async with asyncio.timeout(5):
         while engine.running or not engine.asked:
             await asyncio.sleep(0.01)
-
-
-async def test_health_and_the_name_of_the_server(url: str) -> None:
-    async with httpx.AsyncClient(base_url=url) as http:
-        assert (await http.get("/healthz")).json() == {"status": "ok"}
-        assert (await http.get("/readyz")).json() == {"status": "ok", "model": "小智"}
-        foreign = await http.get("/v1/models", headers={"Host": "rebound.example"})
-        assert foreign.status_code == 400
-
-
-async def test_not_ready_without_its_database(
-    url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    from chatgpt2.errors import StoreError
-
-    async def fail(self: SessionStore) -> None:
-        raise StoreError("the disk is gone")
-
-    monkeypatch.setattr(SessionStore, "ping", fail)
-    async with httpx.AsyncClient(base_url=url) as http:
-        answer = await http.get("/readyz")
-    assert (answer.status_code, answer.json()["database"]) == (503, "the disk is gone")
 
 
 async def test_running_replies_end_before_the_server_does(tmp_path: Path, engine: Scripted) -> None:
