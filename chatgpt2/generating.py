@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
 from chatgpt2.engine.base import Finish, SamplingParams, Step
 from chatgpt2.serving import Serving
@@ -13,12 +13,15 @@ from chatgpt2.serving import Serving
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """New text of one reply, and the ids that the engine gave since the last piece."""
+    """New text of one reply, and the ids that the engine gave since the last piece.
+
+    `finish` is OpenAI's "content_filter" where the reply was cut or replaced, for it may not be said.
+    """
 
     index: int
     text: str
     ids: list[int]
-    finish: Finish | None
+    finish: Finish | Literal["content_filter"] | None
 
 
 class Stops:

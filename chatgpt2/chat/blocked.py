@@ -25,6 +25,7 @@ class BlockedWords:
             if folded := "".join(letter for _, letter in _letters(word)):
                 self._automaton.add_word(folded, folded)
         self._count = len(self._automaton)
+        self._longest = max(map(len, self._automaton), default=0)
         if self._count:
             self._automaton.make_automaton()
 
@@ -46,17 +47,27 @@ class BlockedWords:
     def __len__(self) -> int:
         return self._count
 
-    def hit(self, text: str) -> bool:
-        """Whether one of the words is in the text."""
+    def hit(self, text: str, more: bool = False) -> bool:
+        """Whether one of the words is in the text. `more`: it goes on, so its last Latin word may become another."""
         if not self._count:
             return False
         letters = list(_letters(text))
         folded = "".join(letter for _, letter in letters)
         for end, word in self._automaton.iter(folded):
             start = end - len(word) + 1
-            if not (_runs_on(letters, start - 1, start) or _runs_on(letters, end, end + 1)):
+            open_end = more and end == len(letters) - 1 and letters[end][1].isascii()
+            if not (open_end or _runs_on(letters, start - 1, start) or _runs_on(letters, end, end + 1)):
                 return True
         return False
+
+    def held(self, text: str) -> int:
+        """How many characters at the end of a text that goes on may yet turn out to be of one of the words."""
+        if not self._count:
+            return 0
+        last = list(_letters(text))[-self._longest :]
+        tails = (last[start:] for start in range(len(last)))
+        begun = (tail for tail in tails if self._automaton.match("".join(letter for _, letter in tail)))
+        return next((len(text) - tail[0][0] for tail in begun), 0)
 
 
 def _letters(text: str) -> Iterable[tuple[int, str]]:

@@ -14,7 +14,7 @@ from chatgpt2.engine.base import SamplingParams, Step
 from chatgpt2.errors import ReplyStopped, ReplyTimeout
 from chatgpt2.serving import Serving
 
-_ATTEMPTS = 3  # to get a reply that may be said
+ATTEMPTS = 3  # to get a reply that may be said
 
 
 class Reply:
@@ -46,8 +46,8 @@ class Reply:
         Raises ReplyTimeout, ReplyStopped, and what the engine raises.
         """
         blocked = False
-        for attempt in range(_ATTEMPTS):
-            varied = _vary(params, attempt, again)
+        for attempt in range(ATTEMPTS):
+            varied = vary(params, attempt, again)
             async with aclosing(self._attempt(serving, prompt, varied)) as texts:
                 async for so_far in texts:
                     if blocked := self._hit(so_far):
@@ -91,7 +91,7 @@ class Reply:
             self._waiting = None
 
 
-def _vary(params: SamplingParams, attempt: int, again: bool) -> SamplingParams:
+def vary(params: SamplingParams, attempt: int, again: bool = False) -> SamplingParams:
     """A further attempt must not come out as the one before: another seed, and no greedy choice."""
     if attempt == 0 and not again:
         return params

@@ -46,7 +46,7 @@ class ChatService:
         self._store, self._people, self._feedback = store, People(store), Feedback(store)
         self.models = Exchangeable(serving)
         self._overrides = dict(overrides or {})
-        self._blocked, self._timeout = blocked or BlockedWords(()), timeout
+        self.blocked, self._timeout = blocked or BlockedWords(()), timeout
         self._locks: WeakValueDictionary[SessionKey, asyncio.Lock] = WeakValueDictionary()
         self._running: dict[SessionKey, Reply] = {}
         self._check(self._overrides)
@@ -82,7 +82,7 @@ class ChatService:
             if standing is not None and standing.earlier is not None:
                 yield standing.earlier
                 return
-            if self._blocked.hit(said):  # on record, and out of the model's sight
+            if self.blocked.hit(said):  # on record, and out of the model's sight
                 yield await self._store.append(session, said, DECLINED, **who, removed="blocked")
                 return
             standing = standing or _NEW
@@ -220,7 +220,7 @@ class ChatService:
     @asynccontextmanager
     async def _replying(self, session: SessionKey) -> AsyncIterator[tuple[Serving, Reply]]:
         async with self.models.lease() as serving:
-            reply = self._running[session] = Reply(serving.name, self._timeout, self._blocked.hit)
+            reply = self._running[session] = Reply(serving.name, self._timeout, self.blocked.hit)
             try:
                 yield serving, reply
             finally:
@@ -254,7 +254,7 @@ class ChatService:
             raise ConfigError("A turn of the persona is empty.")
         if len(persona) % 2 or any(turn.role != ("user", "bot")[at % 2] for at, turn in enumerate(persona)):
             raise ConfigError("A persona is turns of user and bot by turns, the bot's last.")
-        if any(self._blocked.hit(turn.text) for turn in persona):
+        if any(self.blocked.hit(turn.text) for turn in persona):
             raise ConfigError("The persona holds a blocked word.")
         codec = self.models.current.codec
         if sum(len(codec.begin(turn.text)) for turn in persona) > codec.window // 2:

@@ -48,6 +48,12 @@ _ORIGIN = re.compile(r"https?://(\[[0-9a-f:]+\]|[a-z0-9.-]+)(:[0-9]+)?")
     help="Let pages of this site (https://chat.example.com) use the service too. Several are possible.",
 )
 @click.option(
+    "--log-messages",
+    is_flag=True,
+    help="Write each request to the log, with all that was asked and answered: whoever reads the log reads every "
+    "conversation. Keys are never written.",
+)
+@click.option(
     "--bot",
     "bots",
     metavar="NAME",

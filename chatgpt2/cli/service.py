@@ -53,6 +53,7 @@ class Terms:
     allow_origin: Sequence[str]
     blocked_words: Path | None
     keep_days: int | None
+    log_messages: bool
     bots: Sequence[str]
 
 
@@ -103,6 +104,7 @@ async def _serve(
         origins=terms.allow_origin,
         exchange=exchange,
         gateway=gateway if terms.bots else None,
+        log=_say if terms.log_messages else None,
     )
     signals = _Signals(exchange, app.state.ongoing, terms.grace)
     acts = dict.fromkeys(("SIGINT", "SIGTERM", "SIGBREAK"), signals.stop) | {"SIGHUP": signals.hang_up}

@@ -111,3 +111,18 @@ class Reusing(Protocol):
     def reused_tokens(self) -> int:
         """Prompt tokens that were not read again, since the engine's start."""
         ...
+
+
+@runtime_checkable
+class Checkable(Protocol):
+    """An engine that can tell whether it would answer, for less than an answer takes."""
+
+    async def check(self) -> None:
+        """Raises EngineError when it would not."""
+        ...
+
+
+async def check(engine: Engine) -> None:
+    """Raise EngineError when the engine knows that it would not answer."""
+    if isinstance(engine, Checkable):
+        await engine.check()

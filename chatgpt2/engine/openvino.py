@@ -61,6 +61,12 @@ class _Replies:
         return len(self._replies)
 
     @property
+    def alive(self) -> bool:
+        """Whether the process runs; any thread may ask."""
+        child = self._child
+        return child is not None and child.alive
+
+    @property
     def room(self) -> int:
         return self._setup.max_batch - len(self._replies)
 
@@ -172,7 +178,7 @@ class OpenVinoEngine:
             raise EngineError(
                 f"OpenVINO cannot load {folder}: delete that folder, or take --engine pytorch (… {why})"
             ) from error
-        self._worker = Worker(replies, max_waiting)
+        self._replies, self._worker = replies, Worker(replies, max_waiting)
         self._make_fallback = fallback
         self._fallback: Engine | None = None
         self._making = threading.Lock()
@@ -206,6 +212,13 @@ class OpenVinoEngine:
             if self._fallback is None:
                 self._fallback = self._make_fallback()
             return self._fallback
+
+    async def check(self) -> None:
+        """See `Checkable`. A process that has ended is started anew, by a reply of one token."""
+        self._worker.check()
+        if not self._replies.alive:
+            async with aclosing(self._worker.answer([0], SamplingParams(max_new_tokens=1), self)) as steps:
+                await anext(steps)
 
     async def close(self) -> None:
         """Stop all work and free the memory; waiting callers get an EngineError."""

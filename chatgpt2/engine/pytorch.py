@@ -71,6 +71,10 @@ class PyTorchEngine:
         """Prompt tokens that need not be read, since the start; see `Reusing`."""
         return self._batch.reused
 
+    async def check(self) -> None:
+        """See `Checkable`."""
+        self._worker.check()
+
     async def close(self) -> None:
         """Stop all work and free the memory; waiting callers get an EngineError."""
         await asyncio.to_thread(self._worker.stop)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -21,6 +22,8 @@ from chatgpt2.errors import EngineBusy, EngineError
 
 _FORBIDDEN = -100.0  # the strongest logit_bias that the protocol knows: never sampled
 _CONNECT_SECONDS = 5.0
+_LOOK_SECONDS = 3.0  # for the list of models, which costs a server nothing
+_FRESH_SECONDS = 3.0  # that what was found holds
 _ASLEEP = {500, 502, 503, 504}  # a server that restarts, or a proxy before one
 
 
@@ -50,6 +53,7 @@ class RemoteEngine:
         wait: float = 0.5,
     ) -> None:
         self._url = url.rstrip("/").removesuffix("/v1") + "/v1"
+        self._there = str(httpx.URL(self._url).copy_with(userinfo=b""))  # for messages: without a password
         self._window, self._vocabulary = window, vocabulary
         self._bias = {str(i): _FORBIDDEN for i in sorted(set(banned_ids))}
         self._model = model
@@ -59,6 +63,7 @@ class RemoteEngine:
         # A connection belongs to its event loop, and callers may come from several.
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
         self._closed = False
+        self._found: tuple[float, str | None] | None = None  # when, and why it would not answer
 
     async def generate(self, prompt_ids: Sequence[int], params: SamplingParams) -> AsyncIterator[Step]:
         """Stream one reply (or `params.n`). Closing the iterator ends the request there too.
@@ -81,10 +86,10 @@ class RemoteEngine:
                 return
             except (httpx.HTTPError, _Asleep) as error:
                 if begun:
-                    what = f"the connection to {self._url} broke off in a reply: {_what(error)}"
+                    what = f"the connection to {self._there} broke off in a reply: {_what(error)}"
                     raise EngineError(what) from error
                 if attempt == self._attempts - 1:
-                    raise _given_up(self._url, error) from error
+                    raise _given_up(self._there, error) from error
                 await asyncio.sleep(self._wait * 2**attempt * random.uniform(0.5, 1))
 
     async def _ask(self, prompt: list[int], params: SamplingParams) -> AsyncGenerator[Step]:
@@ -130,20 +135,20 @@ class RemoteEngine:
         try:
             event = json.loads(data)
             if "error" in event:
-                raise EngineError(f"{self._url} failed: {_message(event)}")
+                raise EngineError(f"{self._there} failed: {_message(event)}")
             return [self._step(choice, params) for choice in event.get("choices", [])]
         except (ValueError, TypeError, AttributeError, KeyError) as error:
-            raise EngineError(f"{self._url} sent what is no completion: {data[:200]}") from error
+            raise EngineError(f"{self._there} sent what is no completion: {data[:200]}") from error
 
     def _step(self, choice: dict[str, Any], params: SamplingParams) -> Step:
         ids, reason = choice.get("token_ids"), choice.get("finish_reason")
         if ids is None and (choice.get("text") or not reason):
             raise EngineError(
-                f"{self._url} gives no token ids back: serve the model with one that knows return_token_ids "
+                f"{self._there} gives no token ids back: serve the model with one that knows return_token_ids "
                 "(vLLM 0.10.2 or newer, or chatgpt2 serve)"
             )
         if reason not in (None, "stop", "length"):
-            raise EngineError(f"{self._url} ended the reply early: {reason}")
+            raise EngineError(f"{self._there} ended the reply early: {reason}")
         finish: Finish | None = reason
         kept = [int(i) for i in ids or [] if i not in params.stop_ids]
         return Step(kept, finish, int(choice.get("index", 0)))
@@ -154,7 +159,7 @@ class RemoteEngine:
         try:
             self._model = str(response.json()["data"][0]["id"])
         except (ValueError, LookupError, TypeError) as error:
-            raise EngineError(f"{self._url}/models lists no model") from error
+            raise EngineError(f"{self._there}/models lists no model") from error
         return self._model
 
     async def _check(self, response: httpx.Response) -> None:
@@ -168,7 +173,25 @@ class RemoteEngine:
             text = " ".join(text.split())[:200]
         if response.status_code in _ASLEEP or response.status_code == httpx.codes.TOO_MANY_REQUESTS:
             raise _Asleep(response.status_code, text)
-        raise EngineError(f"{self._url} refused ({response.status_code}): {text}")
+        raise EngineError(f"{self._there} refused ({response.status_code}): {text}")
+
+    async def check(self) -> None:
+        """See `Checkable`. The server is asked for its models; who asks again soon gets the same answer."""
+        if self._found is None or time.monotonic() - self._found[0] > _FRESH_SECONDS:
+            why = await self._why_not()
+            self._found = time.monotonic(), why
+        if self._found[1]:
+            raise EngineError(self._found[1])
+
+    async def _why_not(self) -> str | None:
+        """Why the server would not answer now; None: it would."""
+        try:
+            await self._check(await self._client().get(f"{self._url}/models", timeout=_LOOK_SECONDS))
+        except (httpx.HTTPError, _Asleep) as error:
+            return str(_given_up(self._there, error))
+        except EngineError as error:
+            return str(error)
+        return None
 
     def _client(self) -> httpx.AsyncClient:
         if self._closed:
@@ -182,7 +205,7 @@ class RemoteEngine:
             except (ImportError, ValueError) as error:  # a proxy of a kind that httpx does not know
                 raise EngineError(
                     f"the proxy in ALL_PROXY or HTTP(S)_PROXY cannot be used ({error}): set NO_PROXY for "
-                    f"{self._url}, or pip install 'httpx[socks]'"
+                    f"{self._there}, or pip install 'httpx[socks]'"
                 ) from error
             self._clients[loop] = client
         return client

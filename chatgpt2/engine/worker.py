@@ -119,11 +119,15 @@ class Worker:
                 line = self._lines[id(loop)] = _Line(loop)
             return line
 
+    def check(self) -> None:
+        """Raise EngineError when nothing can be queued any more."""
+        if self._closing:
+            raise EngineError("the engine is closed")
+
     def submit(self, request: Request) -> None:
         """Queue a request; the thread starts with the first one."""
         with self._changed:
-            if self._closing:
-                raise EngineError("the engine is closed")
+            self.check()
             if len(self._waiting) >= self._max_waiting:
                 raise EngineBusy(
                     f"the engine is busy: {len(self._waiting)} requests are waiting, try again later"

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
 from fastapi.responses import JSONResponse
 
+from chatgpt2.chat import BlockedWords
 from chatgpt2.engine.base import SamplingParams
 from chatgpt2.generating import Piece
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A request that is understood: what the engine is asked, and how the answer is written."""
+    """A request that is understood: what the engine is asked, and how the answer is written.
+
+    blocked   words that the replies must not hold
+    declined  the prompt holds one, and is not answered
+    """
 
     kind: str  # "chat.completion" or "text_completion"
     model: str
@@ -25,6 +30,8 @@ class Job:
     stops: list[str]
     usage_last: bool = False
     with_ids: bool = False
+    blocked: BlockedWords = field(default_factory=lambda: BlockedWords(()))
+    declined: bool = False
 
 
 async def whole(job: Job, pieces: AsyncGenerator[Piece]) -> JSONResponse:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import JSONResponse
 from starlette.middleware.cors import CORSMiddleware
 
 from chatgpt2 import __version__
 from chatgpt2.chat import ChatService
-from chatgpt2.errors import StoreError
 from chatgpt2.gateway import Gateway
-from chatgpt2.server import admin, bots, completions, exchanging, faults, logins, page, sessions
+from chatgpt2.server import admin, bots, completions, exchanging, faults, health, logins, page, sessions
 from chatgpt2.server.door import Door, bearer
 from chatgpt2.server.entrance import Entrance, Guard, Hosts
 from chatgpt2.server.exchanging import Exchange
@@ -22,6 +20,7 @@ from chatgpt2.server.limits import Limited, Limits
 from chatgpt2.server.metrics import Counting, Measured, Metrics
 from chatgpt2.server.ongoing import Ongoing, Timed
 from chatgpt2.server.rates import Addresses
+from chatgpt2.server.recording import Recorded
 from chatgpt2.store import ApiKeys, Audit, SessionStore
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -37,6 +36,7 @@ def create_app(
     origins: Sequence[str] = (),
     exchange: Exchange | None = None,
     gateway: Gateway | None = None,
+    log: Callable[[str], object] | None = None,
 ) -> FastAPI:
     """The service over HTTP. What runs is counted in `app.state.ongoing`.
 
@@ -46,19 +46,22 @@ def create_app(
     origins   pages of these sites may use the service in their visitors' browsers
     exchange  what loads another model; None: that is not offered over HTTP
     gateway   whose bots have their webhooks here
+    log       takes a line for each request, with what was asked and answered; None: nothing is written
     """
     metrics = Metrics()
     service.models.measure(lambda engine: Measured(engine, metrics))
     metrics.watch(store)
     app = FastAPI(title="chatgpt2", version=__version__, docs_url=None, redoc_url=None)
     _add_middleware(app, _guards(hosts, keys, limits), limits, origins, metrics)
+    if log is not None:
+        app.add_middleware(Recorded, write=log)
     faults.install(app)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
     _add_routes(app, service, store, keys is None, exchange, metrics, gateway)
     app.include_router(metrics.routes(), dependencies=_named_key(keys is None))
     bots.mount(app, gateway, metrics)
     page.mount(app)
-    _add_health(app, service, store, gateway)
+    health.mount(app, service.models, store, gateway)
     return app
 
 
@@ -115,32 +118,13 @@ def _add_routes(
         "dependencies": _named_key(without_keys),
         "responses": faults.documented(400, 401, 404, 408, 413, 429, 500, 503, 504),
     }
-    app.include_router(completions.routes(service.models), **parts)
+    app.include_router(completions.routes(service.models, service.blocked), **parts)
     app.include_router(sessions.routes(service, store), **parts)
     app.include_router(admin.routes(service.models, store, metrics, gateway), **parts)
     if exchange is not None:
         app.include_router(exchanging.routes(exchange, without_keys), **parts)
     if gateway is not None:
         app.include_router(logins.routes(gateway, Audit(store), without_keys), **parts)
-
-
-def _add_health(app: FastAPI, service: ChatService, store: SessionStore, gateway: Gateway | None) -> None:
-    @app.get("/healthz", tags=["health"])
-    async def healthz() -> dict[str, str]:
-        """The process runs."""
-        return {"status": "ok"}
-
-    @app.get("/readyz", tags=["health"], responses={503: {"description": "Not now."}})
-    async def readyz() -> JSONResponse:
-        """Model and database answer, and the service is not about to stop."""
-        if app.state.ongoing.stopping:
-            return JSONResponse({"status": "stopping"}, 503)
-        try:
-            await store.ping()
-        except StoreError as error:
-            return JSONResponse({"status": "unready", "database": str(error)}, 503)
-        model = completions.name_of(service.models.current)
-        return JSONResponse({"status": "ok", "model": model, **bots.states(gateway)})
 
 
 def _document(app: FastAPI) -> dict[str, Any]:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from fastapi.responses import JSONResponse, Response
 
-from chatgpt2.dialogue import Dialogue
+from chatgpt2.chat import BlockedWords
+from chatgpt2.chat.replying import vary
+from chatgpt2.dialogue import Dialogue, Turn
 from chatgpt2.engine.base import SamplingParams
-from chatgpt2.generating import generate
+from chatgpt2.generating import Piece, generate
 from chatgpt2.server.answers import Job, events, whole
 from chatgpt2.server.direct import add_direct, direct
 from chatgpt2.server.faults import Fault
 from chatgpt2.server.leaving import Left, closed, event_stream, unless_gone
+from chatgpt2.server.openai_bodies import ChatCompletion, ModelCard, ModelList, TextCompletion, answered
 from chatgpt2.server.requests import ChatRequest, CompletionRequest, Message, Sampled
+from chatgpt2.server.watching import declined, watched
 from chatgpt2.serving import Exchangeable, Serving
 
 Asked = TypeVar("Asked", bound=Sampled)
@@ -29,42 +33,37 @@ def name_of(serving: Serving) -> str:
     return (serving.name or "chatgpt2").split("@")[0]
 
 
-def routes(models: Exchangeable) -> APIRouter:
-    """The endpoints under /v1, served by the model that answers at the time."""
+def routes(models: Exchangeable, blocked: BlockedWords) -> APIRouter:
+    """The endpoints under /v1, served by the model that answers at the time. `blocked`: neither answered nor said."""
     router = APIRouter(prefix="/v1", tags=["OpenAI"])
     began = int(time.time())
 
     def card(serving: Serving) -> dict[str, Any]:
         return {"id": name_of(serving), "object": "model", "created": began, "owned_by": "chatgpt2"}
 
-    @router.get("/models")
-    async def list_models() -> dict[str, Any]:
+    @router.get("/models", response_model=None, responses={200: {"model": ModelList}})
+    async def list_models() -> JSONResponse:
         """The model that is served."""
-        return {"object": "list", "data": [card(models.current)]}
+        return JSONResponse({"object": "list", "data": [card(models.current)]})
 
-    @router.get("/models/{model:path}")
-    async def read_model(model: str) -> dict[str, Any]:
+    @router.get("/models/{model:path}", response_model=None, responses={200: {"model": ModelCard}})
+    async def read_model(model: str) -> JSONResponse:
         """The model, if it is served under this name."""
         _check_name(models.current, model)
-        return card(models.current)
-
-    events_too: dict[int | str, dict[str, Any]] = {
-        200: {
-            "description": "The answer; with `stream` as events.",
-            "content": {"text/event-stream": {}, "application/json": {}},
-        }
-    }
+        return JSONResponse(card(models.current))
 
     async def chat_completions(asked: ChatRequest, request: Request) -> Response:
         """The assistant's next message."""
-        return await _respond(models, asked, request, _chat_job)
+        return await _respond(models, asked, request, _chat_job, blocked)
 
-    add_direct(router, "/chat/completions", chat_completions, direct("asked", ChatRequest), events_too)
+    add_direct(
+        router, "/chat/completions", chat_completions, direct("asked", ChatRequest), answered(ChatCompletion)
+    )
 
-    @router.post("/completions", response_model=None, responses=events_too)
+    @router.post("/completions", response_model=None, responses=answered(TextCompletion))
     async def completions(asked: CompletionRequest, request: Request) -> Response:
         """How a text, or a row of token ids, goes on."""
-        return await _respond(models, asked, request, _completion_job)
+        return await _respond(models, asked, request, _completion_job, blocked)
 
     return router
 
@@ -98,11 +97,16 @@ def _params(asked: Sampled, serving: Serving, limit: int | None) -> SamplingPara
     )
 
 
-def _chat_job(asked: ChatRequest, serving: Serving) -> Job:
+def _chat_job(asked: ChatRequest, serving: Serving, blocked: BlockedWords) -> Job:
+    dialogue = _dialogue(asked.messages)
+    declined = blocked.hit(dialogue.turns[-1].text)
     params = _params(asked, serving, asked.max_completion_tokens or asked.max_tokens)
-    prompt = serving.codec.prompt(_dialogue(asked.messages), serving.room(params), serving.opening)
+    prompt = serving.codec.prompt(_clean(dialogue, blocked), serving.room(params), serving.opening)
     usage = bool(asked.stream_options and asked.stream_options.include_usage)
-    return Job("chat.completion", name_of(serving), prompt, params, asked.stops, usage)
+    model = name_of(serving)
+    return Job(
+        "chat.completion", model, prompt, params, asked.stops, usage, blocked=blocked, declined=declined
+    )
 
 
 def _dialogue(messages: list[Message]) -> Dialogue:
@@ -121,7 +125,22 @@ def _dialogue(messages: list[Message]) -> Dialogue:
     return dialogue
 
 
-def _completion_job(asked: CompletionRequest, serving: Serving) -> Job:
+def _clean(dialogue: Dialogue, blocked: BlockedWords) -> Dialogue:
+    """Without the earlier exchanges that hold a blocked word: as in a session, the model does not see them."""
+    *earlier, last = dialogue.turns
+    kept: list[Turn] = []
+    after_hit = False
+    for turn in earlier:
+        hit = blocked.hit(turn.text)
+        if turn.role == "bot" and hit and kept:
+            kept.pop()
+        elif not hit and not (turn.role == "bot" and after_hit):
+            kept.append(turn)
+        after_hit = turn.role == "user" and hit
+    return Dialogue((*kept, last))
+
+
+def _completion_job(asked: CompletionRequest, serving: Serving, blocked: BlockedWords) -> Job:
     params = _params(asked, serving, asked.max_tokens or 16)  # OpenAI's default here
     prompt = serving.codec.begin(asked.prompt) if isinstance(asked.prompt, str) else asked.prompt
     if asked.max_tokens:  # the ids are the client's affair: only the window limits them
@@ -135,7 +154,10 @@ def _completion_job(asked: CompletionRequest, serving: Serving) -> Job:
         raise Fault(400, what, "invalid_value", "logit_bias")
     usage = bool(asked.stream_options and asked.stream_options.include_usage)
     with_ids = bool(asked.return_token_ids)
-    return Job("text_completion", name_of(serving), prompt, params, asked.stops, usage, with_ids)
+    job = Job("text_completion", name_of(serving), prompt, params, asked.stops, usage, with_ids)
+    if with_ids or not isinstance(asked.prompt, str):  # another chatgpt2, which watches its own users
+        return job
+    return replace(job, blocked=blocked, declined=blocked.hit(asked.prompt))
 
 
 def _needless(bias: dict[str, float], serving: Serving) -> bool:
@@ -145,14 +167,31 @@ def _needless(bias: dict[str, float], serving: Serving) -> bool:
     return all(value <= -100 for value in bias.values()) and all(i in banned or i >= entries for i in ids)
 
 
+def _pieces(serving: Serving, job: Job, growing: bool) -> AsyncGenerator[Piece]:
+    if job.declined:
+        return declined(job.params.n)
+    if not len(job.blocked):
+        return generate(serving, job.prompt, job.params, job.stops)
+
+    def ask(attempt: int, count: int) -> AsyncGenerator[Piece]:
+        params = replace(vary(job.params, attempt), n=count)
+        return generate(serving, job.prompt, params, job.stops)
+
+    return watched(ask, job.params.n, job.blocked, growing)
+
+
 async def _respond(
-    models: Exchangeable, asked: Asked, request: Request, job_of: Callable[[Asked, Serving], Job]
+    models: Exchangeable,
+    asked: Asked,
+    request: Request,
+    job_of: Callable[[Asked, Serving, BlockedWords], Job],
+    blocked: BlockedWords,
 ) -> Response:
     async with AsyncExitStack() as stack:
         serving = await stack.enter_async_context(models.lease())
         _check_name(serving, asked.model)
-        job = job_of(asked, serving)
-        pieces = generate(serving, job.prompt, job.params, job.stops)
+        job = job_of(asked, serving, blocked)
+        pieces = _pieces(serving, job, growing=bool(asked.stream))
         await stack.enter_async_context(aclosing(pieces))
         try:
             if asked.stream:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import cast
+from typing import Any, cast
 
 from fastapi import APIRouter
-from fastapi.responses import PlainTextResponse, Response
+from fastapi.responses import Response
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -19,7 +19,7 @@ from prometheus_client import (
 )
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from chatgpt2.engine.base import Engine, Reusing, SamplingParams, Step
+from chatgpt2.engine.base import Engine, Reusing, SamplingParams, Step, check
 from chatgpt2.errors import EngineBusy
 from chatgpt2.server.faults import documented
 from chatgpt2.store import SessionStore
@@ -71,7 +71,9 @@ class Metrics:
         """GET /metrics."""
         router = APIRouter(tags=["health"])
 
-        @router.get("/metrics", response_class=PlainTextResponse, responses=documented(401, 429))
+        text: dict[int | str, Any] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+
+        @router.get("/metrics", response_class=Response, responses=text | documented(401, 429))
         async def metrics() -> Response:
             """Counters in Prometheus' text format."""
             return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
@@ -115,6 +117,10 @@ class Measured:
         if self._reusing is not None:
             before, self._reused = self._reused, self._reusing.reused_tokens
             self._metrics.reused.inc(self._reused - before)
+
+    async def check(self) -> None:
+        """As the engine's own."""
+        await check(self._engine)
 
     async def close(self) -> None:
         """Close the engine."""

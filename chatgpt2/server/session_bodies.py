@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from fastapi import Path
+from fastapi import Path, Query
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt
 
 _LONGEST_MESSAGE = 10_000  # characters
@@ -15,6 +15,12 @@ _LONGEST_OPINION = 2_000
 _LARGEST_SEED = 2**53 - 1  # what JSON carries exactly everywhere
 
 Id = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="A session's id.")]
+Before = Annotated[
+    str | None,
+    Query(
+        pattern="^[0-9a-f]{32}$", description="The id of the last one known: list those that come after it."
+    ),
+]
 Title = Annotated[str, Field(max_length=_LONGEST_TITLE)]
 Spoken = Annotated[str, Field(min_length=1, max_length=_LONGEST_MESSAGE, pattern=r"[^\s\x00]")]
 

@@ -15,6 +15,7 @@ from chatgpt2.dialogue import Dialogue
 from chatgpt2.errors import ConfigError
 from chatgpt2.server.faults import Fault, documented
 from chatgpt2.server.session_bodies import (
+    Before,
     Changed,
     Id,
     Named,
@@ -61,9 +62,12 @@ def _add_keeping(router: APIRouter, service: ChatService, store: SessionStore) -
         return _card(await known(store, key.chat))
 
     @router.get("")
-    async def list_sessions(limit: Annotated[int, Query(ge=1, le=_MOST_LISTED)] = 50) -> list[SessionCard]:
+    async def list_sessions(
+        limit: Annotated[int, Query(ge=1, le=_MOST_LISTED)] = 50, before: Before = None
+    ) -> list[SessionCard]:
         """The sessions, the one last spoken in first."""
-        return [_card(info) for info in await store.sessions(PLATFORM, limit)]
+        after = None if before is None else await known_key(store, before)
+        return [_card(info) for info in await store.sessions(PLATFORM, limit, after)]
 
     @router.get("/{session}")
     async def read(session: Id) -> Whole:

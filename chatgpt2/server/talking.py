@@ -14,6 +14,7 @@ from chatgpt2.commands import obey, read_order
 from chatgpt2.server.direct import add_direct, direct
 from chatgpt2.server.faults import Fault, documented
 from chatgpt2.server.leaving import Left, closed, event_stream, unless_gone
+from chatgpt2.server.openai_bodies import EVENTS
 from chatgpt2.server.session_bodies import Answer, Id, Said
 from chatgpt2.server.session_keys import key_of, known_key
 from chatgpt2.store import SessionStore
@@ -24,7 +25,7 @@ def add_talking(router: APIRouter, service: ChatService, store: SessionStore) ->
         200: {
             "model": Answer,
             "description": "The reply; with `stream` as events of the text so far.",
-            "content": {"text/event-stream": {}},
+            "content": EVENTS,
         },
         **documented(409),
     }

@@ -83,7 +83,7 @@ def _connect(url: URL, *, migrating: bool = False) -> AsyncEngine:
     if url.get_backend_name() == "sqlite":
         return sqlite.sqlite_engine(url, migrating=migrating)
     try:
-        return create_async_engine(url, pool_pre_ping=True)
+        return create_async_engine(url, pool_pre_ping=True, hide_parameters=True)
     except (ModuleNotFoundError, NoSuchModuleError) as error:
         raise StoreError(f"PostgreSQL needs a driver that is not installed: {error}.") from error
 

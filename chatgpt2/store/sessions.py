@@ -14,8 +14,10 @@ from sqlalchemy import (
     QueuePool,
     ScalarSelect,
     Select,
+    and_,
     delete,
     func,
+    or_,
     select,
     update,
 )
@@ -182,12 +184,19 @@ class SessionStore:
         found = await self.standing(key, 1, message_id)
         return None if found is None else found.earlier
 
-    async def sessions(self, platform: str | None = None, limit: int | None = None) -> list[SessionInfo]:
-        """The sessions (of one platform), the one last spoken in first."""
+    async def sessions(
+        self, platform: str | None = None, limit: int | None = None, before: SessionKey | None = None
+    ) -> list[SessionInfo]:
+        """The sessions (of one platform), the one last spoken in first. `before`: begin after this one."""
         chosen = _INFO.order_by(sessions.c.last_active.desc(), sessions.c.id.desc()).limit(limit)
         if platform is not None:
             chosen = chosen.where(sessions.c.platform == platform)
         async with self.reading() as db:
+            if before is not None:
+                place = select(sessions.c.last_active, sessions.c.id).where(is_key(before))
+                active, number = (await db.execute(place)).one()
+                tied = and_(sessions.c.last_active == active, sessions.c.id < number)
+                chosen = chosen.where(or_(sessions.c.last_active < active, tied))
             return [_info(row) for row in await db.execute(chosen)]
 
     async def exists(self, key: SessionKey) -> bool:

@@ -29,6 +29,7 @@ def sqlite_engine(url: URL, *, migrating: bool = False) -> AsyncEngine:
     """
     engine = create_async_engine(
         url,
+        hide_parameters=True,  # they are what was said, and errors get into logs
         connect_args=_connect_args(),
         **({"poolclass": NullPool} if migrating else {}),
     )

@@ -35,6 +35,22 @@ def test_what_only_looks_like_it_is_not_found(text: str) -> None:
 
 def test_no_words_hit_nothing() -> None:
     assert not BlockedWords([]).hit("敏感词")
+    assert BlockedWords([]).held("敏感词") == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "held"),
+    [("", 0), ("他说", 0), ("他说敏", 1), ("他说敏 感-", 4), ("an as", 2), ("class", 3), ("感词", 0)],
+)
+def test_what_may_become_a_word_is_held(text: str, held: int) -> None:
+    assert WORDS.held(text) == held
+
+
+def test_whether_a_latin_word_is_over_the_next_letter_tells() -> None:
+    assert not WORDS.hit("you ass", more=True)
+    assert not WORDS.hit("you assist", more=True)
+    assert WORDS.hit("you ass i", more=True)
+    assert WORDS.hit("敏感词", more=True)
 
 
 def test_a_list_is_read(tmp_path: Path) -> None:

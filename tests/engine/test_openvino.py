@@ -23,7 +23,7 @@ from callers import ENDLESS, GREEDY, WILD, engine, engine_threads, reply, steps
 from little_language import BANNED, SEP, VOCABULARY, WINDOW, prompts
 from transformers import GPT2LMHeadModel
 
-from chatgpt2.engine.base import Engine, SamplingParams, Weights
+from chatgpt2.engine.base import Engine, SamplingParams, Weights, check
 from chatgpt2.engine.export import exported
 from chatgpt2.errors import EngineBusy, EngineError
 
@@ -211,6 +211,16 @@ async def test_nobody_notices_a_process_that_died_while_nobody_asked(
     assert await reply(shared, PROMPTS[0], ENDLESS) == endless[0]
 
 
+async def test_who_asks_whether_it_would_answer_has_a_dead_process_started_anew(
+    shared: OpenVinoEngine,
+) -> None:
+    await check(shared)
+    first = process(shared)
+    await kill(first)
+    await check(shared)
+    assert process(shared).pid != first.pid and process(shared).is_running()
+
+
 async def test_a_reply_goes_on_where_every_process_is_told_to_end(
     shared: OpenVinoEngine, endless: list[list[int]]
 ) -> None:
@@ -229,8 +239,11 @@ async def test_an_engine_that_cannot_recover_says_so(files: Path, tmp_path: Path
     moving = tmp_path / "files"
     shutil.copytree(files, moving)
     shared = serve(moving)
+    await check(shared)
     await kill(process(shared))
     shutil.rmtree(moving)
+    with pytest.raises(EngineError, match="reply could not be generated"):
+        await check(shared)
     for _ in range(2):
         with pytest.raises(EngineError, match="reply could not be generated: RuntimeError"):
             await reply(shared, PROMPTS[0], GREEDY)

@@ -14,6 +14,7 @@ from callers import ENDLESS, GREEDY, Gate, engine, engine_threads, idle, reply, 
 from little_language import prompts
 from transformers import GPT2LMHeadModel
 
+from chatgpt2.engine.base import check
 from chatgpt2.errors import EngineError
 
 PROMPTS = prompts(12, seed=5)
@@ -66,11 +67,15 @@ async def test_closing_fails_those_who_wait_and_refuses_newcomers(
     assert not engine_threads() and idle(narrow)
     with pytest.raises(EngineError, match="the engine is closed"):
         await reply(narrow, PROMPTS[0], GREEDY)
+    with pytest.raises(EngineError, match="the engine is closed"):
+        await check(narrow)
     await narrow.close()
 
 
 async def test_an_engine_that_was_never_used_closes_too(model: GPT2LMHeadModel) -> None:
-    await engine(model).close()
+    unused = engine(model)
+    await check(unused)
+    await unused.close()
 
 
 async def test_an_engine_nobody_holds_ends_its_thread(model: GPT2LMHeadModel) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from fakes.completions import FakeCompletions, answer
 
-from chatgpt2.engine.base import SamplingParams, Step
+from chatgpt2.engine.base import SamplingParams, Step, check
 from chatgpt2.engine.remote import RemoteEngine
 from chatgpt2.errors import EngineBusy, EngineError
 
@@ -130,6 +130,23 @@ async def test_nobody_there_wrong_key_wrong_model(server: FakeCompletions) -> No
         await ask(engine(server, key="wrong"), PROMPT)
     with pytest.raises(EngineError, match="The model `other` does not exist"):
         await ask(engine(server, model="other"), PROMPT)
+
+
+async def test_whether_the_server_would_answer_is_found_out_and_known_for_a_while(
+    server: FakeCompletions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = engine(server)
+    await check(known)
+    known._url = "http://127.0.0.1:9/v1"
+    await check(known)  # it was just asked
+    monkeypatch.setattr("chatgpt2.engine.remote._FRESH_SECONDS", -1)
+    with pytest.raises(EngineError, match="cannot be reached"):
+        await check(known)
+    with pytest.raises(EngineError, match=r"refused .401.: Unauthorized"):
+        await check(engine(server, key="wrong"))
+    await known.close()
+    with pytest.raises(EngineError, match="the engine is closed"):
+        await check(known)
 
 
 async def test_what_it_cannot_do_is_refused_before_anything_is_sent(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator, Iterable, Sequence
+from itertools import zip_longest
 
 from chatgpt2.dialogue import Dialogue, Turn
 from chatgpt2.engine.base import SamplingParams, Step
+from chatgpt2.errors import PromptError
 
 
 class Letters:
@@ -35,7 +38,10 @@ class Letters:
 
 
 class Scripted:
-    """An engine that gives one reply after another, a letter a step, and remembers what it was asked."""
+    """An engine that gives one reply after another, a letter a step, and remembers what it was asked.
+
+    Of several replies to one prompt each gets its letter in turn.
+    """
 
     def __init__(self, *replies: str) -> None:
         self.replies = list(replies)
@@ -46,17 +52,22 @@ class Scripted:
         self.pause: asyncio.Event | None = None
 
     async def generate(self, prompt_ids: Sequence[int], params: SamplingParams) -> AsyncGenerator[Step]:
+        if any(not 0 <= token <= sys.maxunicode for token in prompt_ids):
+            raise PromptError("an id is outside of the vocabulary")
         self.asked.append(("".join(map(chr, prompt_ids)), params))
-        reply = self.replies.pop(0) if self.replies else f"答{len(self.asked)}"
+        texts = [self.replies.pop(0) if self.replies else f"答{len(self.asked)}" for _ in range(params.n)]
         self.running += 1
         self.most = max(self.most, self.running)
         try:
-            for letter in reply:
+            for letters in zip_longest(*texts):
                 await asyncio.sleep(0)
-                yield Step([ord(letter)])
+                for index, letter in enumerate(letters):
+                    if letter is not None:
+                        yield Step([ord(letter)], None, index)
                 if self.pause is not None:
                     await self.pause.wait()
-            yield Step([], "stop")
+            for index in range(params.n):
+                yield Step([], "stop", index)
         finally:
             self.running -= 1
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from fakes.talking import Letters
 
-from chatgpt2.chat import ChatService
+from chatgpt2.chat import BlockedWords, ChatService
 from chatgpt2.engine.base import SamplingParams
 from chatgpt2.errors import CheckpointError
 from chatgpt2.gateway import Bot, Gateway
@@ -30,13 +30,14 @@ async def served(
     http: Mapping[str, Any] | None = None,
     load: Load | None = None,
     bots: Callable[[SessionStore], Sequence[Bot]] | None = None,
+    blocked: Sequence[str] = (),
     **parts: Any,
 ) -> AsyncIterator[str]:
     """The service with this engine; its address. `http` goes to the application, `load` exchanges the model,
-    `bots` makes the bots that run beside it."""
+    `bots` makes the bots that run beside it, `blocked` are words that are neither answered nor said."""
     serving = Serving(engine, Letters(), SamplingParams(seed=1), name="小智@1", **parts)
     async with await SessionStore.open(f"sqlite:///{folder}/talk.db") as store:
-        service = ChatService(serving, store)
+        service = ChatService(serving, store, blocked=BlockedWords(blocked))
         with listen("127.0.0.1", 0) as bound:
             keys = ApiKeys(store) if ask_for_keys else None
             exchange = Exchange(service, load or _nothing_else, str(folder / "小智"), Audit(store))

@@ -11,12 +11,15 @@ import httpx
 import openai
 import pytest
 from click.testing import CliRunner, Result
+from fakes.completions import FakeCompletions
 from fakes.talking import Scripted
 from openai import AsyncOpenAI
 from serving import served
 from sqlalchemy import update
+from started import save, served_ids, started
 
 from chatgpt2.cli.keys import keys
+from chatgpt2.cli.serve import serve
 from chatgpt2.errors import ConfigError
 from chatgpt2.store import ApiKeys, SessionStore
 from chatgpt2.store.tables import api_keys
@@ -130,3 +133,21 @@ def test_keys_are_made_listed_and_revoked_on_the_command_line(tmp_path: Path) ->
         run(tmp_path, "revoke", "手机")
     with pytest.raises(ConfigError, match="label"):
         run(tmp_path, "create", " ")
+
+
+async def test_a_service_that_is_open_to_everyone_asks_nobody_on_any_address(tmp_path: Path) -> None:
+    async with FakeCompletions(served_ids()).running() as fake:
+        where = ["--model", str(save(tmp_path / "小模型")), "--database", f"sqlite:///{tmp_path}/talk.db"]
+        where += ["--engine-url", fake.url, "--host", "0.0.0.0", "--open-to-everyone"]
+        async with (
+            started(*where) as service,
+            httpx.AsyncClient(base_url=service.url.replace("0.0.0.0", "127.0.0.1"), timeout=60) as http,
+        ):
+            assert (await http.get("/api/sessions")).status_code == 200
+            body = {"model": "小模型", "messages": HELLO}
+            assert (await http.post("/v1/chat/completions", json=body)).status_code == 200
+
+
+def test_what_it_opens_is_said() -> None:
+    told = " ".join(CliRunner().invoke(serve, ["--help"]).output.split())
+    assert "they may all use the model, and read and delete every conversation" in told

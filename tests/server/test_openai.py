@@ -17,7 +17,6 @@ from serving import served
 from chatgpt2.dialogue import Turn
 from chatgpt2.engine.base import SamplingParams
 from chatgpt2.errors import EngineBusy, EngineError, PromptError, ReplyStopped, ReplyTimeout
-from chatgpt2.store import SessionStore
 
 HELLO: Any = [{"role": "user", "content": "你好"}]
 
@@ -120,6 +119,48 @@ async def test_stop_strings_end_the_reply(client: AsyncOpenAI, engine: Scripted,
     async with asyncio.timeout(5):
         while engine.running:
             await asyncio.sleep(0.01)
+
+
+async def test_one_stop_string_is_enough(client: AsyncOpenAI, engine: Scripted) -> None:
+    engine.replies = ["甲乙丙", "甲乙丙"]
+    chat = await client.chat.completions.create(model="小智", messages=HELLO, stop="乙")
+    assert (chat.choices[0].message.content, chat.choices[0].finish_reason) == ("甲", "stop")
+    text = await client.completions.create(model="小智", prompt="你", stop="乙丙")
+    assert (text.choices[0].text, text.choices[0].finish_reason) == ("甲", "stop")
+
+
+async def test_several_replies_to_one_message(client: AsyncOpenAI, engine: Scripted) -> None:
+    engine.replies = ["一二三", "四"]
+    answer = await client.chat.completions.create(model="小智", messages=HELLO, n=2)
+    assert [(c.index, c.message.content, c.finish_reason) for c in answer.choices] == [
+        (0, "一二三", "stop"),
+        (1, "四", "stop"),
+    ]
+    assert answer.usage is not None and answer.usage.completion_tokens == 4
+    engine.replies = ["一二三", "四"]
+    stream = await client.chat.completions.create(model="小智", messages=HELLO, n=2, stream=True)
+    choices = [chunk.choices[0] async for chunk in stream]
+    assert ["".join(c.delta.content or "" for c in choices if c.index == i) for i in (0, 1)] == [
+        "一二三",
+        "四",
+    ]
+    assert [[c.index for c in choices if c.delta.role], [c.index for c in choices if c.finish_reason]] == [
+        [0, 1],
+        [0, 1],
+    ]
+    assert [params.n for _, params in engine.asked] == [2, 2]
+
+
+async def test_a_text_that_goes_on_can_be_watched(client: AsyncOpenAI, engine: Scripted) -> None:
+    engine.replies = ["很好"]
+    stream = await client.completions.create(
+        model="小智", prompt="今天", stream=True, stream_options={"include_usage": True}
+    )
+    chunks = [chunk async for chunk in stream]
+    assert [c.text for chunk in chunks for c in chunk.choices] == ["很", "好", ""]
+    assert [chunk.object for chunk in chunks] == ["text_completion"] * 4
+    assert chunks[-2].choices[0].finish_reason == "stop"
+    assert chunks[-1].usage is not None and chunks[-1].usage.total_tokens == 4
 
 
 async def test_a_text_goes_on(client: AsyncOpenAI, engine: Scripted) -> None:
@@ -240,28 +281,6 @@ async def test_a_client_that_leaves_stops_the_engine(url: str, engine: Scripted,
     async with asyncio.timeout(5):
         while engine.running or not engine.asked:
             await asyncio.sleep(0.01)
-
-
-async def test_health_and_the_name_of_the_server(url: str) -> None:
-    async with httpx.AsyncClient(base_url=url) as http:
-        assert (await http.get("/healthz")).json() == {"status": "ok"}
-        assert (await http.get("/readyz")).json() == {"status": "ok", "model": "小智"}
-        foreign = await http.get("/v1/models", headers={"Host": "rebound.example"})
-        assert foreign.status_code == 400
-
-
-async def test_not_ready_without_its_database(
-    url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    from chatgpt2.errors import StoreError
-
-    async def fail(self: SessionStore) -> None:
-        raise StoreError("the disk is gone")
-
-    monkeypatch.setattr(SessionStore, "ping", fail)
-    async with httpx.AsyncClient(base_url=url) as http:
-        answer = await http.get("/readyz")
-    assert (answer.status_code, answer.json()["database"]) == (503, "the disk is gone")
 
 
 async def test_running_replies_end_before_the_server_does(tmp_path: Path, engine: Scripted) -> None:

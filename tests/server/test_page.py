@@ -33,6 +33,32 @@ def test_a_conversation_is_had_and_found_again(page: Page, server: Server) -> No
 
 
 @browser_needed
+def test_a_reply_can_be_copied(page: Page, server: Server) -> None:
+    allowed = {"origin": server.url, "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+    page.driver.execute_cdp_cmd("Browser.grantPermissions", allowed)
+    server.engine.replies = ["一字不差 <b>&amp;\n第二行"]
+    page.type("念一段\n")
+    page.wait(lambda: page.texts(".bot .tools"))
+    page.click(".bot [aria-label=复制]")
+    page.wait(lambda: page.texts(".bot [aria-label=复制]") == ["已复制"])
+    read = (
+        "const done = arguments[0]; navigator.clipboard.readText().then(done, (error) => done(String(error)))"
+    )
+    assert page.driver.execute_async_script(read) == "一字不差 <b>&amp;\n第二行"
+
+
+@browser_needed
+def test_earlier_sessions_are_listed_when_one_asks_for_more(page: Page, server: Server) -> None:
+    for number in range(52):
+        httpx.post(f"{server.url}/api/sessions", json={"title": str(number)}).raise_for_status()
+    page.reload()
+    page.wait(lambda: page.texts("#sessions button")[-2:] == ["2", "更多"])
+    page.click("#sessions li:last-child button")
+    page.wait(lambda: page.texts("#sessions button")[-3:] == ["2", "1", "0"])
+    assert len(page.texts("#sessions button")) == 52
+
+
+@browser_needed
 def test_a_reply_grows_and_can_be_stopped(page: Page, server: Server) -> None:
     server.pause(True)
     server.engine.replies = ["很长的故事"]

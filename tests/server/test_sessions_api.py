@@ -314,3 +314,17 @@ async def test_commands_are_done_where_they_are_asked_for(http: httpx.AsyncClien
     async with http.stream("POST", f"{API}/{session}/messages", json={**body, "stream": True}) as events:
         lines = [line async for line in events.aiter_lines()]
     assert json.loads(lines[0].removeprefix("data: ")) == {"text": "好的，我们开始吧。", "note": True}
+
+
+async def test_a_long_list_is_read_page_by_page(http: httpx.AsyncClient) -> None:
+    known = [await made(http) for _ in range(5)]
+    seen: list[str] = []
+    while True:
+        after = {"before": seen[-1]} if seen else {}
+        page = (await http.get(API, params={"limit": 2, **after})).json()
+        if not page:
+            break
+        seen += [each["id"] for each in page]
+    assert seen == known[::-1]
+    nowhere = await http.get(API, params={"before": "0" * 32})
+    assert (nowhere.status_code, nowhere.json()["error"]["code"]) == (404, "session_not_found")

@@ -209,8 +209,27 @@ function go(session) {
   history.replaceState(null, "", session ? `#${session}` : "#");
 }
 
+let pages = 1; // of the list of sessions that are shown
+
+async function listed() {
+  const sessions = [];
+  let found = [];
+  for (let page = 0; page < pages && (page === 0 || found.length); page++) {
+    found = await call("GET", page ? `${API}?before=${sessions.at(-1).id}` : API);
+    sessions.push(...found);
+  }
+  return { sessions, more: found.length === 50 };
+}
+
+async function older() {
+  pages += 1;
+  const { length } = $("sessions").children;
+  await list();
+  $("sessions").children[length - 1]?.querySelector("button").focus(); // the first of those that came
+}
+
 async function list() {
-  const sessions = await call("GET", API);
+  const { sessions, more } = await listed();
   $("sessions").replaceChildren(
     ...sessions.map((each) => {
       const pick = button(each.title || words.untitled, safely(() => open(each.id)));
@@ -218,6 +237,7 @@ async function list() {
       pick.setAttribute("aria-current", String(each.id === current));
       return make("li", {}, pick);
     }),
+    ...(more ? [make("li", {}, button(words.older, safely(older)))] : []),
   );
   const here = sessions.find((each) => each.id === current);
   $("title").textContent = here?.title || words.untitled;
