@@ -20,10 +20,10 @@ from chatgpt2.gateway.rules import Rules, split_settings
 from chatgpt2.gateway.showing import Pace
 from chatgpt2.store import AdapterState, Leases, SessionStore
 
+STOPPING = 5.0  # seconds that an adapter has to stop
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 300.0  # seconds before a failed bot is started again
 _CALM = 60.0  # seconds of running after which a failure counts as a first one
 _STAND_BY = 1.0  # seconds between two tries to become the leader
-_STOPPING = 5.0  # seconds that an adapter has to stop
 _SECRET = ("token", "secret", "key", "password", "proxy")  # in the name of a setting that nobody may read
 # Each request looks through all of the pool's connections, and one that is not kept costs a handshake next time.
 _LIMITS = httpx.Limits(max_connections=32, max_keepalive_connections=32, keepalive_expiry=30.0)
@@ -131,7 +131,7 @@ class Bot:
     async def _stop(self) -> None:
         self._stage = "stopped"
         try:
-            async with asyncio.timeout(_STOPPING):
+            async with asyncio.timeout(STOPPING):
                 await self.adapter.stop()
         except Exception as error:
             log.warning("the bot %s did not stop well: %r", self.name, error)

@@ -28,9 +28,12 @@ from aiogram.types import (
     ReactionTypeEmoji,
 )
 from fakes.foreign import running
-from fakes.ilink import OWNER, FakeIlink
+from fakes.ilink import BOT, OWNER, FakeIlink
 from fakes.loopback import serving
 from fakes.telegram import FakeTelegram
+from fakes.wecom_line import BOT as LINE_BOT
+from fakes.wecom_line import SECRET as LINE_SECRET
+from fakes.wecom_line import FakeLine
 
 from chatgpt2.bots.tencent.envelope import Envelope, signature
 
@@ -163,6 +166,43 @@ async def test_tencents_own_client_runs_on_the_fake_of_ilink(tmp_path: Path) -> 
         ["stop", {"ret": 0}],
     ]
     assert ilink.seen[OWNER] == ["你好呀"] * 2 and ilink.typing == [1, 2]
+
+
+async def test_tencents_own_client_logs_in_at_the_fake_of_ilink(tmp_path: Path) -> None:
+    ilink = FakeIlink()
+    async with serving(ilink.app) as ilink.url:
+        ilink.statuses.extend([{"status": "expired"}, ilink.confirmed()])
+        env = {**os.environ, "OPENCLAW_STATE_DIR": str(tmp_path)}
+        async with running("ilink-login.mjs", ilink.url, env=env) as program:
+            assert await program.hear() == ["code", "https://x/1"]
+            assert await program.hear() == ["login", True, ilink.token, BOT, OWNER, ilink.url]
+            await program.end()
+    assert ilink.codes == 2
+
+
+async def test_tencents_own_sdk_runs_on_the_fake_of_wecoms_connection() -> None:
+    async with FakeLine().running() as line:
+        async with running("wecom-line.mjs", line.url, LINE_BOT, LINE_SECRET, env=os.environ) as program:
+            assert await program.hear() == ["authenticated"]
+            await line.say("你好", 1, "ZhangSan")
+            heard = [await program.hear() for _ in range(5)]
+            while not line.pings:
+                await asyncio.sleep(0.01)
+            [mark] = line.marks
+            opinion = {"eventtype": "feedback_event", "feedback_event": {"id": mark, "type": 1}}
+            await line.deliver("ZhangSan", 2, msgtype="event", event=opinion)
+            assert await program.hear() == ["feedback", {"id": "f1", "type": 1}]
+            await program.end()
+        async with running("wecom-line.mjs", line.url, LINE_BOT, "wrong", env=os.environ) as program:
+            assert (await program.hear())[0] == "error"
+    assert heard == [
+        ["message", "ZhangSan", "single", "你好"],
+        ["grows", 0],
+        ["ends", 0],
+        ["over", 846608],
+        ["sent", 0],
+    ]
+    assert line.seen["ZhangSan"] == ["你好呀", "早"] and line.frames == [("你", False), ("你好呀", True)]
 
 
 @pytest.mark.parametrize("text", ["你好", "<xml><a>你好</a></xml>", "A" * 9, "A" * 26, "😀" * 500])

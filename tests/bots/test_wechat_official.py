@@ -264,8 +264,9 @@ async def test_an_account_with_the_right_writes_customer_service_messages() -> N
         assert wechat.typing == [("oPerson", "Typing"), ("oPerson", "CancelTyping")]
 
 
-async def test_a_token_is_kept_over_restarts_and_renewed_once_when_it_is_refused() -> None:
-    wechat, state = FakeWeChat(), Memory()
+@pytest.mark.parametrize("code", [40001, 40014, 42001])
+async def test_a_token_is_kept_over_restarts_and_renewed_once_when_it_is_refused(code: int) -> None:
+    wechat, state = FakeWeChat(stale=code), Memory()
     for _ in range(2):
         async with running(wechat, Notebook(), state, **{"app-secret": SECRET}) as rig:
             inbound = await rig.said("你好")

@@ -7,9 +7,13 @@ import os
 import signal
 import sys
 from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
 
+import segno
 from click.testing import CliRunner
+from fakes.ilink import OWNER, FakeIlink
+from fakes.loopback import serving
 from fakes.telegram import FakeTelegram
 from fakes.tiny import tiny_model
 from sqlalchemy import update
@@ -18,7 +22,7 @@ from chatgpt2.chat import DECLINED
 from chatgpt2.cli.bot import bot
 from chatgpt2.errors import ConfigError
 from chatgpt2.gateway.rules import NOTICE
-from chatgpt2.store import SessionKey, SessionStore
+from chatgpt2.store import AdapterState, SessionKey, SessionStore
 from chatgpt2.store.tables import turns
 
 
@@ -59,6 +63,36 @@ async def test_a_bot_declines_blocked_words_and_forgets_old_ones(tmp_path: Path)
             if process.returncode is None:
                 process.kill()
                 await process.wait()
+
+
+async def test_a_person_logs_a_bot_in_at_the_terminal(tmp_path: Path) -> None:
+    ilink, database = FakeIlink(), f"sqlite:///{tmp_path}/chat.db"
+    async with serving(ilink.app) as ilink.url:
+        ilink.statuses.append(ilink.confirmed())
+        command = [
+            sys.executable,
+            "-m",
+            "chatgpt2",
+            "bot",
+            "login",
+            "wechat-personal",
+            "--database",
+            database,
+        ]
+        own = {"CHATGPT2_BOT_WECHAT_PERSONAL_BASE_URL": ilink.url, "PYTHONIOENCODING": "utf-8"}
+        process = await asyncio.create_subprocess_exec(
+            *command, env={**os.environ, **own}, stdout=asyncio.subprocess.PIPE
+        )
+        async with asyncio.timeout(60):
+            said = (await process.communicate())[0].decode()
+    drawn = StringIO()
+    segno.make("https://x/1").terminal(drawn, compact=True)
+    assert process.returncode == 0 and drawn.getvalue() in said
+    assert said.index("扫描二维码") < said.index("https://x/1") < said.index("已连接微信")
+    assert ilink.token not in said
+    async with await SessionStore.open(database) as store:
+        kept = await AdapterState(store, "wechat-personal").get("login")
+    assert kept["token"] == ilink.token and kept["owner"] == OWNER
 
 
 def test_a_list_of_words_that_is_not_there_is_named_before_the_model_is_loaded(tmp_path: Path) -> None:

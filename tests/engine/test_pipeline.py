@@ -19,9 +19,10 @@ from chatgpt2.engine.openvino import EXACT
 from chatgpt2.engine.pipeline import Replies
 
 
-def replies_of(model: GPT2LMHeadModel, folder: Path) -> Replies:
+def replies_of(model: GPT2LMHeadModel, folder: Path, tokens_per_step: int = 512) -> Replies:
     files = exported(model, folder, banned_ids=BANNED, weights="fp32")
-    return Replies(Setup(str(files), WINDOW, 8, 4 * WINDOW, 512, EXACT | {"INFERENCE_NUM_THREADS": "1"}))
+    properties = EXACT | {"INFERENCE_NUM_THREADS": "1"}
+    return Replies(Setup(str(files), WINDOW, 8, 4 * WINDOW, tokens_per_step, properties))
 
 
 def test_who_begins_or_ends_is_told_and_the_others_tokens_wait(
@@ -43,6 +44,25 @@ def test_who_begins_or_ends_is_told_and_the_others_tokens_wait(
     for number in range(3, 103):
         replies.do(Drop(number))
     assert replies.between == 0.05 and not replies.idle
+
+
+def test_a_prompt_that_was_read_before_is_not_read_again(model: GPT2LMHeadModel, tmp_path: Path) -> None:
+    replies = replies_of(model, tmp_path, tokens_per_step=8)
+
+    def steps(name: int, prompt: list[int]) -> int:
+        """Until the first token."""
+        replies.do(Add(name, prompt, ENDLESS, 2, 0))
+        first = next(count for count in range(1, 100) if replies.step())
+        while not replies.idle:
+            replies.step()
+            list(replies.said())
+        return first
+
+    said, other = [5, 6, 7, 8] * 18, [9, 10, 11, 12] * 18
+    assert steps(1, said) == 9
+    assert steps(2, said) <= 3
+    assert steps(3, [*said, 9]) <= 3, "what goes on from there is read from there"
+    assert steps(4, other) == 9
 
 
 def test_nothing_is_left_of_a_thousand_replies(model: GPT2LMHeadModel, tmp_path: Path) -> None:

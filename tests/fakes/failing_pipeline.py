@@ -9,20 +9,25 @@ from __future__ import annotations
 import time
 
 from chatgpt2.engine import pipeline
-from chatgpt2.engine.messages import Add, Command
+from chatgpt2.engine.messages import Add, Command, Setup
 
 SHORT = 5
 
 
 class Failing(pipeline.Replies):
-    long = 0
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        self.long: set[int] = set()
 
     def do(self, command: Command) -> None:
-        self.long += isinstance(command, Add) and command.limit > SHORT
+        if isinstance(command, Add) and command.limit > SHORT:
+            self.long.add(command.reply)
+        elif not isinstance(command, Add):
+            self.long.discard(command.reply)
         super().do(command)
 
     def step(self) -> list[int]:
-        if self.long >= 12:
+        if len(self.long) >= 12:
             raise RuntimeError("Check failed\nat src/somewhere.cpp")
         if self.long and all(reply.begun for reply in self._replies.values()):
             time.sleep(0.001)

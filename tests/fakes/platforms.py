@@ -123,14 +123,24 @@ class Official:
 
 
 class Subscription(Official):
-    """A subscription account: it may speak in answers to callbacks only."""
+    """A subscription account: it may speak in answers to callbacks only. `patience`: WeChat's, in seconds."""
 
-    def __init__(self) -> None:
-        self.fake = wechat.FakeWeChat(rights=False)
+    def __init__(self, patience: float = 5.0) -> None:
+        self.fake, self.patience = wechat.FakeWeChat(rights=False), patience
+        self._shown: dict[int, str] = {}
 
     def build(self, services: Services) -> Adapter:
-        secrets = {"token": wechat.TOKEN, "aes-key": wechat.AES_KEY}
-        return wechat_official.build({**secrets, "app-id": wechat.APP_ID, "base-url": self.url}, services)
+        given = {"token": wechat.TOKEN, "aes-key": wechat.AES_KEY, "patience": self.patience}
+        return wechat_official.build({**given, "app-id": wechat.APP_ID, "base-url": self.url}, services)
+
+    async def say(self, text: str, message_id: int, *, chat: str = "1", call: Call, **how: Any) -> None:
+        """Every delivery of a message gets its answer, and the person sees that once."""
+        seen, before = self.fake.seen[chat], len(self.fake.seen[chat])
+        await super().say(text, message_id, chat=chat, call=call, **how)
+        if seen[before:] == [self._shown.get(message_id)]:
+            seen.pop()
+        elif seen[before:]:
+            self._shown[message_id] = seen[-1]
 
 
 class Application(Official):
@@ -277,13 +287,13 @@ class AtTerminal(Platform):
 
     groups = False
 
-    def __init__(self) -> None:
-        self._bot: Watched
+    def __init__(self, kind: type[Watched] = Watched) -> None:
+        self._kind, self._bot = kind, kind({})
         self._screens: dict[str, list[str]] = defaultdict(list)
         self._typing: set[asyncio.Task[None]] = set()
 
     def build(self, services: Services) -> Adapter:
-        self._bot = Watched(self._screens)
+        self._bot = self._kind(self._screens)
         return self._bot
 
     async def say(

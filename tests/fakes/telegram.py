@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import uvicorn
 from fakes.telegram_chats import Chats, Room
+from fakes.telegram_flood import COUNTED, Flood
 from fakes.telegram_rules import (
     ACTIONS,
     DEFAULT,
@@ -48,6 +49,7 @@ class FakeTelegram(Chats):
         self.faults: dict[str, deque[Fault]] = defaultdict(deque)
         self.held: dict[str, asyncio.Event] = {}  # methods that wait for something
         self.missing: set[str] = set()  # methods that an older server does not know
+        self.flood: Flood | None = None  # None: no flood control but that of the faults
         self.webhook: Json = {}
         self.menus: dict[tuple[str, str], list[Json]] = {}  # by scope and language
         # How an update gets to the webhook: url, headers and body; the status that came back.
@@ -144,6 +146,9 @@ class FakeTelegram(Chats):
 
     async def _do(self, method: str, fields: Json) -> Any:
         fault = self.faults[method].popleft() if self.faults[method] else None
+        if fault is None and self.flood is not None and method in COUNTED:
+            chat = fields["chat_id"]
+            fault = self.flood.pause(method, chat, private=chat > 0) or None
         if isinstance(fault, int):
             raise Refusal(429, f"Too Many Requests: retry after {fault}", retry_after=fault)
         if fault == "blocked":

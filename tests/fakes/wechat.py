@@ -39,10 +39,11 @@ class FakeWeChat:
 
     rights    whether the account may send customer-service messages
     refusals  errcodes that the next messages are answered with
+    stale     the errcode for a token that is not the present one: 40001, 40014 or 42001
     """
 
-    def __init__(self, mode: Mode = "safe", *, rights: bool = True) -> None:
-        self.mode, self.rights = mode, rights
+    def __init__(self, mode: Mode = "safe", *, rights: bool = True, stale: int = 40001) -> None:
+        self.mode, self.rights, self.stale = mode, rights, stale
         self.seen: dict[str, list[str]] = defaultdict(list)
         self.typing: list[tuple[str, str]] = []
         self.refusals: deque[int] = deque()
@@ -162,7 +163,7 @@ class FakeWeChat:
 
     def _refused(self, request: HttpRequest, person: str) -> int:
         if request.query_params.get("access_token") != self._token:
-            return 40001
+            return self.stale
         if self.refusals:
             return self.refusals.popleft()
         if not self.rights:
@@ -175,7 +176,7 @@ class FakeWeChat:
         asked = json.loads(await request.body())
         assert asked["command"] in ("Typing", "CancelTyping")
         if request.query_params.get("access_token") != self._token:
-            return _error(40001, "invalid credential")
+            return _error(self.stale, "invalid credential")
         last = [command for person, command in self.typing if person == asked["touser"]][-1:]
         if last == ["Typing"] == [asked["command"]]:
             return _error(45081, "already typing")

@@ -6,10 +6,19 @@ import pytest
 from fakes.talking import Scripted
 from scripted import Memory, gateway_of
 
-from chatgpt2.adapter import AdapterError, Health, Request, Response, RetryLater, Route
+from chatgpt2.adapter import (
+    AdapterError,
+    Health,
+    Inbound,
+    Request,
+    Response,
+    RetryLater,
+    Route,
+    WindowClosed,
+)
 from chatgpt2.errors import ConfigError, StoreError
 from chatgpt2.gateway import make_bot, split_settings
-from chatgpt2.store import SessionStore
+from chatgpt2.store import Leases, SessionStore
 
 
 @pytest.fixture
@@ -48,6 +57,42 @@ async def test_an_account_is_polled_by_one_process_and_taken_over(url: str) -> N
             assert first.running == 0 and standing_by.report()[0].stage == "polling"
     async with gateway_of(url, Scripted(), first, lease=0.5):
         await first.until(lambda: first.running == 1)
+
+
+async def test_a_living_process_takes_over_from_one_that_died_elsewhere(url: str) -> None:
+    """It gave nothing back, and nobody here can see that it is dead: its lease has to run out."""
+    adapter = Memory()
+    async with await SessionStore.open(url) as store:
+        dead = Leases(store, "another-machine-1-abc")
+        assert await dead.take("memory:me", 600)
+        async with gateway_of(url, Scripted(), adapter, lease=0.5) as gateway:
+            await adapter.until(lambda: gateway.report()[0].stage == "standby")
+            assert adapter.running == 0
+            assert await dead.take("memory:me", 0.2), "the last time that it prolonged it"
+            await adapter.until(lambda: gateway.report()[0].stage == "polling" and adapter.running == 1)
+            assert not await dead.take("memory:me", 600)
+
+
+async def test_the_proxy_of_a_bots_settings_is_the_way_out(url: str) -> None:
+    heard: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async with (
+        await SessionStore.open(url) as store,
+        await asyncio.start_server(serve, "127.0.0.1", 0) as proxy,
+    ):
+        address = f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+        given = {"callback-url": "http://callback.example/answers", "secret": "s", "proxy": address}
+        bot, client = make_bot("mine", {"adapter": "webhook", **given}, store)
+        async with client:
+            reply = bot.adapter.open_reply(Inbound("webhook", "default", "c", "u", "1", "你好"))
+            with pytest.raises(WindowClosed):
+                await reply.send("好", index=0, final=True, feedback_id=None)
+    assert heard[0].splitlines()[0] == b"POST http://callback.example/answers HTTP/1.1"
 
 
 async def test_a_webhook_bot_serves_and_a_poller_too_silent_is_ill(url: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fakes.pigeon import wait_until
 from fakes.tiny import tiny_model
 
 from chatgpt2.bots.webhook import sign
@@ -51,6 +52,12 @@ def model(tmp_path: Path) -> Path:
     return tiny_model(tmp_path)
 
 
+def bots(url: str) -> dict[str, dict[str, Any]]:
+    """How each is."""
+    states: dict[str, dict[str, Any]] = httpx.get(f"{url}/readyz").json()["bots"]
+    return states
+
+
 def test_a_bot_is_served_with_its_settings_and_its_secret_from_a_file(
     model: Path, tmp_path: Path, answers: tuple[str, Queue[Any]]
 ) -> None:
@@ -58,9 +65,11 @@ def test_a_bot_is_served_with_its_settings_and_its_secret_from_a_file(
     (tmp_path / "secret").write_text(f"{SECRET}\n")
     config = tmp_path / "chatgpt2.toml"
     table = f'[bots.mine]\nadapter = "webhook"\ncallback-url = "{url}"\nnotice = "我是 AI。"\n'
-    config.write_text(f'{table}secret-file = "{(tmp_path / "secret").as_posix()}"\n', encoding="utf-8")
+    secret = f'secret-file = "{(tmp_path / "secret").as_posix()}"\n'
+    other = table.replace("mine", "second").replace("我是 AI。", "我也是。")
+    config.write_text(f'{table}{secret}{other}account = "2"\n{secret}', encoding="utf-8")
     command = [sys.executable, "-m", "chatgpt2", "--config", str(config), "serve", "--model", str(model)]
-    command += ["--port", "0", "--bot", "mine"]
+    command += ["--port", "0", "--bot", "mine", "--bot", "second"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, encoding="utf-8") as process:
         assert process.stderr is not None
         lines = [process.stderr.readline(), process.stderr.readline()]
@@ -75,7 +84,14 @@ def test_a_bot_is_served_with_its_settings_and_its_secret_from_a_file(
         assert httpx.get(f"{found[1]}/bots/yours/messages").status_code == 404
         said, signed = got.get(timeout=60)
         assert signed and said["text"].startswith("我是 AI。\n") and said["id"] == "1:0"
-        state = httpx.get(f"{found[1]}/readyz").json()["bots"]["mine"]
+        there = where.replace("mine", "second")
+        answer = httpx.post(there, content=body, headers={"X-Signature": sign(body, SECRET)}, timeout=60)
+        assert answer.json() == {"new": True}, "each bot has an account of its own"
+        said, signed = got.get(timeout=60)
+        assert signed and said["text"].startswith("我也是。\n")
+        wait_until(lambda: {state["stage"] for state in bots(found[1]).values()} == {"serving"})
+        assert bots(found[1]).keys() == {"mine", "second"} and bots(found[1])["second"]["last_error"] is None
+        state = bots(found[1])["mine"]
         assert (state["stage"], state["healthy"]) == ("serving", True) and state["silent_for"] >= 0
         assert state["last_error"].startswith("a message was refused: X-Signature")
         metrics = httpx.get(f"{found[1]}/metrics").text

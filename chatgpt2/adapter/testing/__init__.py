@@ -10,7 +10,7 @@ Each check runs your adapter under the real gateway, on a real database, with a 
 from __future__ import annotations
 
 from chatgpt2.adapter.testing.checks import CHECKS
-from chatgpt2.adapter.testing.driving import Process, Speaker, process
+from chatgpt2.adapter.testing.driving import Process, Speaker, answer_to, process
 from chatgpt2.adapter.testing.platform import Call, Platform, Refusal
 
-__all__ = ["CHECKS", "Call", "Platform", "Process", "Refusal", "Speaker", "process"]
+__all__ = ["CHECKS", "Call", "Platform", "Process", "Refusal", "Speaker", "answer_to", "process"]

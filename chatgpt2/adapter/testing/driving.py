@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from chatgpt2.adapter import Limits, Request, Response, Services
+from chatgpt2.adapter import Adapter, Request, Response, Services
 from chatgpt2.adapter.testing.platform import Platform
 from chatgpt2.chat import ChatService
 from chatgpt2.dialogue import Dialogue, Turn
@@ -25,10 +25,17 @@ from chatgpt2.store.erasing import erase
 PATIENCE = 60.0  # seconds for anything to happen; nothing takes nearly as long
 _GRACE = 1.0
 _NAME = "contract"
+_TURN = "\x00"  # between the turns of a prompt; no message has one
+
+
+def answer_to(text: str) -> str:
+    """What the speaker says to this."""
+    return f"听到：{text}"
 
 
 class Speaker:
-    """An engine that says what it is told. While `hold` is set it stops after the first piece."""
+    """An engine that says what it is told (`replies`), or else what it has heard: see `answer_to`. While `hold` is
+    set it stops after the first piece."""
 
     def __init__(self) -> None:
         self.replies: list[str] = []
@@ -44,7 +51,8 @@ class Speaker:
     async def generate(self, prompt_ids: Sequence[int], params: SamplingParams) -> AsyncGenerator[Step]:
         """See chatgpt2.engine.base.Engine."""
         self.begun += 1
-        reply = self.replies.pop(0) if self.replies else f"第{self.begun}句"
+        heard = "".join(map(chr, prompt_ids)).rpartition(_TURN)[2]
+        reply = self.replies.pop(0) if self.replies else answer_to(heard)
         for at in range(0, len(reply), 64):
             yield Step([ord(letter) for letter in reply[at : at + 64]])
             if self.hold:
@@ -65,7 +73,7 @@ class _Points:
     vocabulary = ("",)
 
     def prompt(self, dialogue: Dialogue, room: int, opening: Sequence[Turn] = ()) -> list[int]:
-        return self.begin("".join(turn.text for turn in (*opening, *dialogue.turns)))[-room:]
+        return self.begin(_TURN.join(turn.text for turn in (*opening, *dialogue.turns)))[-room:]
 
     def begin(self, text: str) -> list[int]:
         return [ord(letter) for letter in text]
@@ -81,10 +89,18 @@ class _Points:
 
 
 class Process:
-    """The adapter as one process runs it."""
+    """The adapter as one process runs it. `stopped`: its `stop` has come to its end, in time and without an error."""
 
-    def __init__(self, gateway: Gateway, platform: Platform, speaker: Speaker, limits: Limits) -> None:
-        self.gateway, self.platform, self.speaker, self.limits = gateway, platform, speaker, limits
+    def __init__(self, gateway: Gateway, platform: Platform, speaker: Speaker, adapter: Adapter) -> None:
+        self.gateway, self.platform, self.speaker, self.limits = gateway, platform, speaker, adapter.limits
+        self.stopped = False
+        stop = adapter.stop
+
+        async def noted() -> None:
+            await stop()
+            self.stopped = True
+
+        adapter.stop = noted  # type: ignore[method-assign]
 
     async def say(self, text: str, message_id: int, **how: object) -> None:
         """As the platform's, which needs to know how webhooks are called."""
@@ -137,7 +153,7 @@ async def process(
         bot = Bot(_NAME, adapter, Rules(notice=notice))
         gateway = Gateway(service, store, [bot])
         async with gateway.running(grace):
-            running = Process(gateway, platform, speaker, adapter.limits)
+            running = Process(gateway, platform, speaker, adapter)
             await running.until(bot.ready.is_set, "the adapter was to start")
             yield running
 
