@@ -10,6 +10,8 @@ from typing import Literal, cast
 from chatgpt2.engine.base import Finish, SamplingParams, Step
 from chatgpt2.serving import Serving
 
+Ending = Finish | Literal["content_filter"]
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -21,7 +23,7 @@ class Piece:
     index: int
     text: str
     ids: list[int]
-    finish: Finish | Literal["content_filter"] | None
+    finish: Ending | None
 
 
 class Stops:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from chatgpt2.device import choose_device
 from chatgpt2.dialogue import Dialogue
-from chatgpt2.engine.base import EngineOptions, Finish, SamplingParams
+from chatgpt2.engine.base import EngineOptions, SamplingParams
 from chatgpt2.errors import ConfigError
-from chatgpt2.generating import Piece, Stops
+from chatgpt2.generating import Ending, Piece, Stops
 from chatgpt2.generating import generate as pieces
 from chatgpt2.loading import in_torch, open_model
 from chatgpt2.serving import Serving
@@ -67,7 +67,7 @@ class Written:
 
     prompt: str
     texts: tuple[str, ...]
-    finishes: tuple[Finish, ...]
+    finishes: tuple[Ending, ...]
 
 
 def stream(serving: Serving, prompt: str, order: Order) -> AsyncGenerator[Piece]:
@@ -110,7 +110,7 @@ def _seeded(order: Order, number: int) -> Order:
 
 async def _collect(prompt: str, found: AsyncGenerator[Piece]) -> Written:
     texts: defaultdict[int, str] = defaultdict(str)
-    finishes: dict[int, Finish] = {}
+    finishes: dict[int, Ending] = {}
     async with aclosing(found):
         async for piece in found:
             texts[piece.index] += piece.text
