@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 from chatgpt2.engine import pipeline
-from chatgpt2.engine.messages import Add, Command, Setup
+from chatgpt2.engine.messages import Add, Command, Drop, Setup
 
 SHORT = 5
 
@@ -22,7 +22,7 @@ class Failing(pipeline.Replies):
     def do(self, command: Command) -> None:
         if isinstance(command, Add) and command.limit > SHORT:
             self.long.add(command.reply)
-        elif not isinstance(command, Add):
+        elif isinstance(command, Drop):
             self.long.discard(command.reply)
         super().do(command)
 
