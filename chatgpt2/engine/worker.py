@@ -185,6 +185,7 @@ class Worker:
     def _wait(self) -> bool:
         """Sleep until there is something to do; False when the engine closes."""
         with self._changed:
+            self._stepping = False
             self._changed.wait_for(lambda: self._closing or self._waiting or self._dropped or self._running)
             return not self._closing
 
