@@ -50,9 +50,8 @@ class Line:
         except (OSError, TimeoutError, InvalidHandshake) as error:
             raise RetryLater(5, f"{url} cannot be reached: {error}") from None
         except InvalidProxy as error:
-            raise ConfigError(
-                f"proxy cannot be used: {error.msg}"
-            ) from None  # without it: it may hold a password
+            # Without the proxy itself, which may hold a password.
+            raise ConfigError(f"proxy cannot be used: {error.msg}") from None
         line = cls(socket)
         tasks = [asyncio.create_task(line._listen()), asyncio.create_task(line._beat(beat))]
         try:

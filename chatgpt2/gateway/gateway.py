@@ -80,7 +80,6 @@ class Gateway:
             bot.name: Receiver(self.mailbox, bot.adapter, bot.rules, self.tally, self._kept) for bot in bots
         }
         self._working: dict[int, tuple[Answering, asyncio.Task[None]]] = {}
-        self._speaking: dict[SessionKey, Answering] = {}  # the same
         self._work, self._full = asyncio.Event(), False
         self._ended = False
         self.logins: dict[str, Login] = {}
@@ -163,10 +162,11 @@ class Gateway:
 
     def _kept(self, session: SessionKey, stop: bool) -> None:
         """A letter has come in."""
-        if (answering := self._speaking.get(session)) is not None:
-            answering.news = True
-            if stop:
-                answering.stop()
+        for answering, _ in self._working.values():
+            if answering.key == session:
+                answering.news = True
+                if stop:
+                    answering.stop()
         self._work.set()
 
     async def _hand_out_for_ever(self) -> None:
@@ -211,7 +211,6 @@ class Gateway:
         answering = Answering(*parts, hold, bot.adapter, bot.rules, self._manners, choose, bot.pace)
         task = asyncio.create_task(self._converse(hold.queue, answering, work))
         self._working[hold.queue.id] = (answering, task)
-        self._speaking[answering.key] = answering
 
     async def _converse(self, queue: Queue, answering: Answering, work: Work) -> None:
         try:
@@ -229,10 +228,9 @@ class Gateway:
                 await self.mailbox.release(queue)
             self._work.set()
         finally:
-            del self._working[queue.id], self._speaking[answering.key]
-            if (
-                self._full or answering.news
-            ):  # it may have come too late for this one, and too early for another
+            del self._working[queue.id]
+            # A letter may have come too late for this one, and too early for another.
+            if self._full or answering.news:
                 self._work.set()
 
     async def _keep(self) -> None:

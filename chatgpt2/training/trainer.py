@@ -80,9 +80,8 @@ class TextTrainer(Trainer):
         self.tokens_seen = 0
         self.seconds = 0.0
         self.last_held_out: tuple[int, Measured] | None = None
-        self.batch: dict[
-            str, Any
-        ] = {}  # that of the latest step, the ids it begins with, and its gradient's norm
+        # Of the latest step: its batch, the ids that this begins with, and the gradient's norm.
+        self.batch: dict[str, Any] = {}
         self.begins: tuple[int, ...] = ()
         self.norm: Any = 0.0
         super().__init__(

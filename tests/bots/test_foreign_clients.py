@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -30,22 +29,12 @@ from aiogram.types import (
 from fakes.foreign import running
 from fakes.ilink import BOT, OWNER, FakeIlink
 from fakes.loopback import serving
-from fakes.telegram import FakeTelegram
+from fakes.telegram import GROUP, XIAOMING, FakeTelegram
 from fakes.wecom_line import BOT as LINE_BOT
 from fakes.wecom_line import SECRET as LINE_SECRET
 from fakes.wecom_line import FakeLine
 
 from chatgpt2.bots.tencent.envelope import Envelope, signature
-
-XIAOMING, GROUP = 7, -1001
-
-
-@pytest.fixture
-async def telegram() -> AsyncIterator[FakeTelegram]:
-    async with FakeTelegram().running() as fake:
-        fake.person(XIAOMING)
-        fake.group(GROUP)
-        yield fake
 
 
 def aiogram(fake: FakeTelegram, token: str = "") -> Bot:
@@ -64,7 +53,7 @@ async def people_talk(fake: FakeTelegram) -> None:
     fake.press(answer, "👍")
 
 
-async def test_a_bot_of_aiogram_runs_on_it(telegram: FakeTelegram) -> None:
+async def test_a_bot_of_aiogram_runs_on_it(fake: FakeTelegram) -> None:
     heard: list[Any] = []
     dispatcher = Dispatcher()
 
@@ -85,14 +74,14 @@ async def test_a_bot_of_aiogram_runs_on_it(telegram: FakeTelegram) -> None:
     dispatcher.message.register(answer)
     dispatcher.message_reaction.register(react)
     dispatcher.callback_query.register(press)
-    async with aiogram(telegram) as bot, asyncio.timeout(60):
+    async with aiogram(fake) as bot, asyncio.timeout(60):
         wanted = dispatcher.resolve_used_update_types()
         polling = asyncio.create_task(
             dispatcher.start_polling(bot, polling_timeout=2, handle_signals=False, allowed_updates=wanted)
         )
-        await people_talk(telegram)
-        await telegram.until(lambda: list(telegram.thanked.values()) == ["谢谢"])
-        await telegram.until(lambda: not telegram.updates)  # all are confirmed by the next question
+        await people_talk(fake)
+        await fake.until(lambda: list(fake.thanked.values()) == ["谢谢"])
+        await fake.until(lambda: not fake.updates)  # all are confirmed by the next question
         await dispatcher.stop_polling()
         await polling
     assert sorted(heard, key=str) == [
@@ -103,17 +92,17 @@ async def test_a_bot_of_aiogram_runs_on_it(telegram: FakeTelegram) -> None:
     ]
 
 
-async def test_aiogram_understands_what_is_refused(telegram: FakeTelegram) -> None:
-    async with aiogram(telegram) as bot:
+async def test_aiogram_understands_what_is_refused(fake: FakeTelegram) -> None:
+    async with aiogram(fake) as bot:
         await bot.set_my_commands([BotCommand(command="help", description="帮助")])
         assert [each.command for each in await bot.get_my_commands()] == ["help"]
         await bot.send_message_draft(XIAOMING, draft_id=1, text="从前")
-        assert telegram.drafts[XIAOMING]["text"] == "从前"
+        assert fake.drafts[XIAOMING]["text"] == "从前"
         with pytest.raises(TelegramBadRequest, match="chat not found"):
             await bot.send_message(999, "好")
         with pytest.raises(TelegramBadRequest, match="message is too long"):
             await bot.send_message(XIAOMING, "😀" * 2049)
-        telegram.faults["sendMessage"].extend([7, "blocked"])
+        fake.faults["sendMessage"].extend([7, "blocked"])
         with pytest.raises(TelegramRetryAfter) as flood:
             await bot.send_message(XIAOMING, "好")
         assert flood.value.retry_after == 7
@@ -121,17 +110,17 @@ async def test_aiogram_understands_what_is_refused(telegram: FakeTelegram) -> No
             await bot.send_message(XIAOMING, "好")
         assert await bot.set_webhook("https://a.example/hook", secret_token="abc")
         assert (await bot.get_webhook_info()).url == "https://a.example/hook"
-    async with aiogram(telegram, "4242:AAnotherTokenAnotherToken") as bot:
+    async with aiogram(fake, "4242:AAnotherTokenAnotherToken") as bot:
         with pytest.raises(TelegramUnauthorizedError):
             await bot.get_me()
 
 
-async def test_a_bot_of_grammy_runs_on_it(telegram: FakeTelegram) -> None:
-    telegram.faults["sendMessage"].append(3)
-    async with running("grammy.mjs", telegram.url, telegram.token, env=os.environ) as program:
+async def test_a_bot_of_grammy_runs_on_it(fake: FakeTelegram) -> None:
+    fake.faults["sendMessage"].append(3)
+    async with running("grammy.mjs", fake.url, fake.token, env=os.environ) as program:
         assert await program.hear() == ["flood", 429, 3]
-        assert [each["command"] for each in telegram.menus["default", ""]] == ["help"]
-        await people_talk(telegram)
+        assert [each["command"] for each in fake.menus["default", ""]] == ["help"]
+        await people_talk(fake)
         heard = [await program.hear() for _ in range(8)]
         await program.end()
     refused = [
@@ -146,7 +135,7 @@ async def test_a_bot_of_grammy_runs_on_it(telegram: FakeTelegram) -> None:
         ["reaction", ["👍"]],
         ["pressed", "up:1", "听到：你好"],
     ]
-    assert list(telegram.thanked.values()) == ["谢谢"] and not telegram.updates
+    assert list(fake.thanked.values()) == ["谢谢"] and not fake.updates
 
 
 async def test_tencents_own_client_runs_on_the_fake_of_ilink(tmp_path: Path) -> None:

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
 import pytest
-from fakes.telegram import FakeTelegram
+from fakes.telegram import GROUP, XIAOMING, FakeTelegram
 from telegram import Update
 from telegram.ext import Application, CallbackQueryHandler, ContextTypes, MessageHandler, filters
-
-XIAOMING, GROUP = 7, -1001
-
-
-@pytest.fixture
-async def fake() -> AsyncIterator[FakeTelegram]:
-    async with FakeTelegram().running() as fake:
-        fake.person(XIAOMING)
-        fake.group(GROUP)
-        yield fake
 
 
 async def call(

@@ -31,6 +31,8 @@ from fakes.telegram_rules import (
     read_fields,
 )
 
+XIAOMING, GROUP = 7, -1001  # a person and a group, for tests that need no more
+
 # Seconds of flood control; the person has blocked the bot, for now; a page of some server in between; the connection
 # is closed before, or after, it is done.
 Fault = int | Literal["blocked", "403", "404", "500", "502", "hang up", "lose the answer", "not json"]

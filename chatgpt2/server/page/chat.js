@@ -237,7 +237,7 @@ async function list() {
       pick.setAttribute("aria-current", String(each.id === current));
       return make("li", {}, pick);
     }),
-    ...(more ? [make("li", {}, button(words.older, safely(older)))] : []),
+    ...(more ? [make("li", {}, button(words.more, safely(older)))] : []),
   );
   const here = sessions.find((each) => each.id === current);
   $("title").textContent = here?.title || words.untitled;

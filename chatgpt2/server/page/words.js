@@ -1,6 +1,6 @@
 // What the pages say, in both their languages.
 const CHINESE = {
-  sessions: "会话", older: "更多", new: "新会话", theme: "换成深色或浅色", language: "Switch to English", languageName: "EN",
+  sessions: "会话", new: "新会话", theme: "换成深色或浅色", language: "Switch to English", languageName: "EN",
   more: "更多", rename: "改名", clear: "清空", delete: "删除", turns: "对话", message: "消息", send: "发送", stop: "停止",
   placeholder: "说点什么……", keys: "（Enter 发送，Shift+Enter 换行）", untitled: "新的会话", operations: "运行状况",
   copy: "复制", copied: "已复制", retry: "重答", edit: "修改", you: "你", bot: "机器人", end: "到最新的一句",
@@ -50,7 +50,7 @@ const CHINESE = {
 };
 
 const ENGLISH = {
-  sessions: "Conversations", older: "More", new: "New", theme: "Switch between dark and light", language: "切换到中文", languageName: "中",
+  sessions: "Conversations", new: "New", theme: "Switch between dark and light", language: "切换到中文", languageName: "中",
   more: "More", rename: "Rename", clear: "Clear", delete: "Delete", turns: "Conversation", message: "Message", send: "Send", stop: "Stop",
   placeholder: "Say something … ", keys: "(Enter sends, Shift+Enter breaks the line)", untitled: "New conversation", operations: "Operations",
   copy: "Copy", copied: "Copied", retry: "Answer again", edit: "Edit", you: "You", bot: "Bot", end: "To the latest",
