@@ -14,6 +14,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from chatgpt2.assessment import Evaluation, Options, draw, write_card
+from chatgpt2.assessment import evaluate as measure
 from chatgpt2.cli.home import data_folder
 from chatgpt2.cli.progress import Screen
 from chatgpt2.errors import ConfigError
@@ -51,9 +53,35 @@ def train_dialog(
     return dialogue.train_dialog(settings, *_surroundings(settings, quiet), resume=resume)
 
 
+def evaluate(
+    model: Path | str, *paths: Path | str, card: bool = False, plot: Path | str | None = None, **options: Any
+) -> Evaluation:
+    """`chatgpt2 evaluate`: how good `model` (a directory or hub name) is on dialogues or texts that it has not seen.
+
+    card     write the figures into README.md of the model's directory, with a picture
+    plot     draw them there (PNG)
+    options  fields of `assessment.Options`: kind, replies, field, clean, seed, sampling, engine …
+
+    `compare` tells two of these apart, `draw` from chatgpt2.assessment draws two side by side.
+    """
+    given, files = Path(model).expanduser(), _paths(paths)
+    if card and not given.is_dir():
+        raise ConfigError(f"card: {model} is no directory of yours, so no card can be written into it")
+    try:
+        settings = Options(**options)
+    except TypeError as error:
+        raise ConfigError(f"evaluate: {error}") from error
+    found = measure(model, files, settings, cache=data_folder())
+    if plot is not None:
+        draw(found, Path(plot))
+    if card:
+        write_card(given, found)
+    return found
+
+
 def _paths(given: tuple[Path | str, ...]) -> tuple[Path, ...]:
     if not given:
-        raise ConfigError("name a file or a folder to learn from")
+        raise ConfigError("name a file or a folder to read")
     return tuple(map(Path, given))
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
-from chatgpt2 import ChatGPT2Error, train_text
+from chatgpt2 import ChatGPT2Error, evaluate, train_text
 from chatgpt2.checkpoint import SIZES
 from chatgpt2.corpus import bundled_corpus, read_corpus
 
@@ -52,6 +53,16 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
+def old_model(folder: Path) -> None:
+    """As GPT2-chitchat leaves one: pytorch_model.bin, and a vocab.txt beside it."""
+    folder.mkdir()
+    (folder / "vocab.txt").write_text(
+        "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"酒店房间的很好"]), "utf-8"
+    )
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=12, n_positions=64, n_embd=64, n_layer=1, n_head=1))
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+
+
 def test_every_example_runs(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SIZES, "tiny", (4, 64))
     length: dict[str, Any] = {
@@ -62,6 +73,7 @@ def test_every_example_runs(data: Path, tmp_path: Path, monkeypatch: pytest.Monk
         "threads": 1,
         "quiet": True,
     }
+    old_model(tmp_path / "old")
     names: dict[str, Any] = {"DATA": data, "OUT": tmp_path, "LENGTH": length}
     for example in EXAMPLES:
         assert len(example.splitlines()) <= 15
@@ -74,8 +86,13 @@ def test_every_example_runs(data: Path, tmp_path: Path, monkeypatch: pytest.Monk
         "tuned",
         "judge",
         "value",
+        "two-matrices",
+        "larger",
+        "graph",
+        "merged",
+        "converted",
     }
-    shutil.rmtree(tmp_path / "reviews")
+    assert "## Evaluation" in (tmp_path / "tuned" / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_wrong_option_is_one_of_our_errors(tmp_path: Path) -> None:
@@ -83,3 +100,7 @@ def test_a_wrong_option_is_one_of_our_errors(tmp_path: Path) -> None:
         train_text("a.txt", out=tmp_path / "out", minuets=5)
     with pytest.raises(ChatGPT2Error, match="name a file"):
         train_text(out=tmp_path / "out")
+    with pytest.raises(ChatGPT2Error, match="unexpected keyword argument 'sead'"):
+        evaluate(tmp_path, "a.txt", sead=1)
+    with pytest.raises(ChatGPT2Error, match="is no directory of yours"):
+        evaluate("uer/gpt2-chinese-cluecorpussmall", "a.txt", card=True)

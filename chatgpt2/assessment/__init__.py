@@ -1,8 +1,10 @@
 """Evaluating a model on text that it has not learned from."""
 
+from chatgpt2.assessment.card import write_card
 from chatgpt2.assessment.evaluating import Options, Watcher, evaluate
 from chatgpt2.assessment.kind import Kind, kind_for
-from chatgpt2.assessment.result import NAMES, Data, Evaluation, Said, paired
+from chatgpt2.assessment.picture import draw
+from chatgpt2.assessment.result import NAMES, Data, Evaluation, Said, compare
 
 __all__ = [
     "NAMES",
@@ -12,7 +14,9 @@ __all__ = [
     "Options",
     "Said",
     "Watcher",
+    "compare",
+    "draw",
     "evaluate",
     "kind_for",
-    "paired",
+    "write_card",
 ]

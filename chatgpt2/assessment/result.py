@@ -102,7 +102,7 @@ def held_out_figures(found: Losses, seed: int = 0) -> dict[str, Figure]:
     }
 
 
-def paired(one: Evaluation, other: Evaluation, seed: int = 0) -> Figure | None:
+def compare(one: Evaluation, other: Evaluation, seed: int = 0) -> Figure | None:
     """How many times as large `other`'s perplexity per character is, with its interval over the same dialogues.
 
     None when the two did not read the same. Surer than comparing two intervals, for what is hard is hard for both.

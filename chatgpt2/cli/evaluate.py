@@ -82,7 +82,8 @@ def evaluate(
     figures of its replies beside those of the people's, with 95 % intervals. The same --seed (0, unless given)
     asks the same prompts.
     """
-    from chatgpt2.assessment import Options, kind_for, paired
+    from chatgpt2.assessment import Options, kind_for
+    from chatgpt2.assessment import compare as tell_apart
     from chatgpt2.assessment import evaluate as measure
     from chatgpt2.cli.progress import Meter
 
@@ -93,7 +94,7 @@ def evaluate(
     options = Options(kind, replies, learn, seed, format, field, clean, skip_bad, sampling, engine)
     with Meter() as meter:
         found = [measure(name, paths, options, cache=data_folder(), watcher=meter) for name in models]
-    both = paired(found[0], found[1], seed) if len(found) == 2 else None
+    both = tell_apart(found[0], found[1], seed) if len(found) == 2 else None
     _show(found)
     if both is not None:
         low, high = both.low or both.value, both.high or both.value

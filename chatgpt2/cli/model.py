@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from chatgpt2.errors import CheckpointError
-
 if TYPE_CHECKING:
-    from chatgpt2.checkpoint import AnyCheckpoint
-    from chatgpt2.heads import Judge
     from chatgpt2.surgery import Description
 
 _FOLDER = click.Path(path_type=Path)
@@ -38,15 +33,14 @@ def show(directory: str, tree: bool, as_json: bool) -> None:
     from chatgpt2.heads import open_any
     from chatgpt2.surgery import describe
 
-    found = open_any(directory)
     if tree:
-        click.echo(str(found.model))
+        click.echo(str(open_any(directory).model))
         return
-    facts, made = _facts(found), describe(found.model)
+    made = describe(directory)
     if as_json:
-        click.echo(json.dumps({**facts, **asdict(made)}, ensure_ascii=False, indent=2))
+        click.echo(json.dumps(made.as_object(), ensure_ascii=False, indent=2))
         return
-    for name, value in facts.items():
+    for name, value in made.facts.items():
         if value not in ({}, "", None, ()):
             click.echo(f"{name:>16}  {_shown(value)}")
     _show_parts(made)
@@ -151,54 +145,12 @@ def convert(source: Path, vocabulary: Path | None, out: Path, force: bool) -> No
 @_FORCE
 def merge(directory: Path, out: Path, force: bool) -> None:
     """Merge the LoRA adapter in DIR into its base, and write a plain model that needs neither."""
-    from chatgpt2.checkpoint import is_adapter, load_any, save_checkpoint
-    from chatgpt2.surgery.place import fresh_folder
+    from chatgpt2.surgery import merge as make_one
 
-    if directory.is_dir() and not is_adapter(directory):
-        raise CheckpointError(f"{directory} is no LoRA adapter (no adapter_config.json): nothing to merge")
-    with fresh_folder(out, force=force, source=directory) as draft:
-        merged = load_any(directory)
-        save_checkpoint(draft, merged.model, merged.codec, merged.card)
-    click.echo(f"{out}: {_millions(merged)} M parameters, loads without its adapter and its base.")
-    use = "chat --model" if merged.card.objective == "dialogue" else "generate"
+    made = make_one(directory, out, force=force)
+    click.echo(f"{out}: {made.parameters / 1e6:.1f} M parameters, loads without its adapter and its base.")
+    use = "chat --model" if made.objective == "dialogue" else "generate"
     click.echo(f"Next: chatgpt2 {use} {out}")
-
-
-def _facts(found: AnyCheckpoint | Judge) -> dict[str, Any]:
-    assert found.path is not None
-    config, card = found.model.config, asdict(found.card)
-    files = [path.stat().st_size for path in found.path.iterdir() if path.is_file()]
-    return {
-        "path": str(found.path),
-        "kind": _kind(found),
-        "megabytes": round(sum(files) / 1e6, 1),
-        "parameters": found.model.num_parameters(),
-        "shape": f"{config.n_layer} layers × {config.n_embd}, {config.n_head} heads",
-        "entries": len(found.codec.vocabulary),
-        **card,
-        "tokenizer": _tokenizer(found),
-    }
-
-
-def _kind(found: AnyCheckpoint | Judge) -> str:
-    from chatgpt2.checkpoint import is_adapter
-    from chatgpt2.heads import Judge
-
-    if isinstance(found, Judge):
-        return f"{found.head}: {', '.join(found.labels)}"
-    assert found.path is not None
-    return "LoRA adapter" if is_adapter(found.path) else "model"
-
-
-def _tokenizer(found: AnyCheckpoint | Judge) -> str:
-    from chatgpt2.textcodec import TextCodec
-
-    codec = found.codec
-    kind = codec.kind if isinstance(codec, TextCodec) else "bert"
-    spare = found.model.config.vocab_size - len(codec.vocabulary)
-    ends = " ".join(codec.vocabulary[number] for number in codec.stop_ids)
-    rows = f", {spare:,} rows of the embedding belong to none" if spare else ""
-    return f"{kind}, window {codec.window:,}, a text ends with {ends or 'nothing'}{rows}"
 
 
 def _show_parts(made: Description) -> None:
@@ -217,10 +169,6 @@ def _show_parts(made: Description) -> None:
         f"{'to train':>16}  about {made.train / 2**20:,.0f} MB beside the program, in steps of 1,024 tokens"
     )
     click.echo(f"{'to serve':>16}  about {serve}, with one full window")
-
-
-def _millions(found: AnyCheckpoint) -> str:
-    return f"{found.model.num_parameters() / 1e6:.1f}"
 
 
 def _shown(value: object) -> str:

@@ -3,7 +3,7 @@
 from chatgpt2.surgery.convert import convert
 from chatgpt2.surgery.describe import Description, describe
 from chatgpt2.surgery.export import TARGETS, export
-from chatgpt2.surgery.parts import PARTS, join, split
+from chatgpt2.surgery.parts import PARTS, join, merge, split
 from chatgpt2.surgery.vocabulary import resize_vocabulary
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "describe",
     "export",
     "join",
+    "merge",
     "resize_vocabulary",
     "split",
 ]

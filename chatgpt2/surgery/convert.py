@@ -63,13 +63,16 @@ class Converted:
     notes: tuple[str, ...]
 
 
-def convert(source: Path, out: Path, *, vocabulary: Path | None = None, force: bool = False) -> Converted:
+def convert(
+    source: str | Path, out: str | Path, *, vocabulary: str | Path | None = None, force: bool = False
+) -> Converted:
     """Write the model in `source`, a folder or a file of weights, to `out` as a plain Hugging Face directory.
 
     vocabulary  vocab.txt, where it does not lie beside the weights
 
     Files are read with `weights_only`: one that would run code is refused. Raises CheckpointError or ConfigError.
     """
+    source, vocabulary = Path(source), None if vocabulary is None else Path(vocabulary)
     if not source.exists():
         raise ConfigError(f"{source} is not there: name a folder with weights, or the file itself")
     folder = source if source.is_dir() else source.parent
@@ -82,7 +85,7 @@ def convert(source: Path, out: Path, *, vocabulary: Path | None = None, force: b
     _check_entries(codec, model, notes)
     repair_special_ids(model, codec)
     card = Card(vocabulary_hash=vocabulary_hash(codec.vocabulary), window=window)
-    with fresh_folder(out, force=force, source=folder) as draft:
+    with fresh_folder(Path(out), force=force, source=folder) as draft:
         save_checkpoint(draft, model, codec, card)
     return Converted(tuple(notes))
 

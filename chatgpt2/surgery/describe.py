@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel
+
+from chatgpt2.checkpoint import AnyCheckpoint, is_adapter
+from chatgpt2.heads import Judge, open_any
+from chatgpt2.textcodec import TextCodec
 
 _STEP = 1024  # tokens of a training step
 _LENGTH = 64  # of a row of it
@@ -28,21 +33,39 @@ class Description:
     """Memory is in bytes and an estimate: weights, gradients and the optimizer's state are counted, the rest follows
     the shapes.
 
+    facts       path, kind, size, tokenizer, and the card: how it was trained and how good it is
+    parts       in the order in which an id passes them
+    tied        whether head and token embedding are one matrix
     train       fp32 weights and gradients, Muon for the block matrices and AdamW for the rest, a step of 1,024 tokens
     serve       each way of serving one conversation that fills the window
     """
 
+    facts: dict[str, Any]
     parts: tuple[Part, ...]
     tied: bool
     train: int
     serve: dict[str, int]
 
+    def as_object(self) -> dict[str, Any]:
+        """For JSON: the facts beside the rest."""
+        whole = asdict(self)
+        return {**whole.pop("facts"), **whole}
+
 
 _HEADS = {"lm_head": "head", "score": "head that judges", "value_head": "value head"}
 
 
-def describe(model: PreTrainedModel) -> Description:
-    """The parts of a GPT-2, with whatever heads it has, in the order in which an id passes them."""
+def describe(model: str | Path) -> Description:
+    """What the model in a directory (or on the hub) is made of, with whatever heads it has, and what it takes.
+
+    Raises CheckpointError when it cannot be loaded.
+    """
+    found = open_any(model)
+    parts, tied = _parts(found.model)
+    return Description(_facts(found), parts, tied, _to_train(found.model), _to_serve(found.model))
+
+
+def _parts(model: PreTrainedModel) -> tuple[tuple[Part, ...], bool]:
     body: Any = model.transformer
     heads = {name: getattr(model, name) for name in _HEADS if hasattr(model, name)}
     tied = "lm_head" in heads and heads["lm_head"].weight is body.wte.weight
@@ -57,7 +80,39 @@ def describe(model: PreTrainedModel) -> Description:
         _part("last norm", [body.ln_f]),
         *(_part(_HEADS[name], [each], shared.get(name, "")) for name, each in heads.items()),
     )
-    return Description(parts, tied, _to_train(model), _to_serve(model))
+    return parts, tied
+
+
+def _facts(found: AnyCheckpoint | Judge) -> dict[str, Any]:
+    assert found.path is not None
+    config, card = found.model.config, asdict(found.card)
+    files = [path.stat().st_size for path in found.path.iterdir() if path.is_file()]
+    return {
+        "path": str(found.path),
+        "kind": _kind(found),
+        "megabytes": round(sum(files) / 1e6, 1),
+        "parameters": found.model.num_parameters(),
+        "shape": f"{config.n_layer} layers × {config.n_embd}, {config.n_head} heads",
+        "entries": len(found.codec.vocabulary),
+        **card,
+        "tokenizer": _tokenizer(found),
+    }
+
+
+def _kind(found: AnyCheckpoint | Judge) -> str:
+    if isinstance(found, Judge):
+        return f"{found.head}: {', '.join(found.labels)}"
+    assert found.path is not None
+    return "LoRA adapter" if is_adapter(found.path) else "model"
+
+
+def _tokenizer(found: AnyCheckpoint | Judge) -> str:
+    codec = found.codec
+    kind = codec.kind if isinstance(codec, TextCodec) else "bert"
+    spare = found.model.config.vocab_size - len(codec.vocabulary)
+    ends = " ".join(codec.vocabulary[number] for number in codec.stop_ids)
+    rows = f", {spare:,} rows of the embedding belong to none" if spare else ""
+    return f"{kind}, window {codec.window:,}, a text ends with {ends or 'nothing'}{rows}"
 
 
 def _part(name: str, modules: list[object], shared: str = "") -> Part:

@@ -26,7 +26,9 @@ TARGETS = {
 _TYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-def export(source: str | Path, out: Path, to: str, *, weights: str | None = None, force: bool = False) -> str:
+def export(
+    source: str | Path, out: str | Path, to: str, *, weights: str | None = None, force: bool = False
+) -> str:
     """Write the model at `source` to the folder `out` in the format `to`, with its tokenizer; the precision.
 
     openvino     openvino_model.xml, with its cache inside (OpenVINO GenAI, optimum-intel)
@@ -42,7 +44,7 @@ def export(source: str | Path, out: Path, to: str, *, weights: str | None = None
     if precision not in TARGETS[to]:
         raise ConfigError(f"--weights {precision}: --to {to} has {', '.join(TARGETS[to])}")
     found = load_any(source)
-    with fresh_folder(out, force=force, source=found.path) as draft:
+    with fresh_folder(Path(out), force=force, source=found.path) as draft:
         if to == "safetensors":
             found.model.to(_TYPES[precision])  # type: ignore[arg-type]
             save_checkpoint(draft, found.model, found.codec, found.card)

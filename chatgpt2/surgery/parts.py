@@ -1,4 +1,4 @@
-"""Cutting the language-model head or the backbone off, and putting parts together again."""
+"""Cutting the language-model head or the backbone off, putting parts together again, merging an adapter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import GPT2LMHeadModel
 
-from chatgpt2.checkpoint import AnyCheckpoint, load_any, save_checkpoint
+from chatgpt2.checkpoint import AnyCheckpoint, is_adapter, load_any, save_checkpoint
 from chatgpt2.errors import CheckpointError, ConfigError
 from chatgpt2.surgery.place import fresh_file, fresh_folder
 from chatgpt2.vocabulary import vocabulary_hash
@@ -31,11 +31,22 @@ class Cut:
     tied: bool
 
 
-def split(source: str | Path, part: str, out: Path, *, force: bool = False) -> Cut:
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """The whole model that an adapter and its base made. `objective`: dialogue or text."""
+
+    parameters: int
+    objective: str
+
+
+def split(source: str | Path, part: str, out: str | Path, *, force: bool = False) -> Cut:
     """Write one part of a model to a safetensors file, under the names that GPT2LMHeadModel gives its tensors.
+
+    part  lm-head or backbone
 
     Raises CheckpointError or ConfigError.
     """
+    out = Path(out)
     if part not in PARTS:
         raise ConfigError(f"--part {part}: choose one of {', '.join(PARTS)}")
     if out.suffix != ".safetensors":
@@ -66,7 +77,12 @@ def is_tied(model: GPT2LMHeadModel) -> bool:
 
 
 def join(
-    source: str | Path, files: Sequence[Path], out: Path, *, tie: bool | None = None, force: bool = False
+    source: str | Path,
+    files: Sequence[str | Path],
+    out: str | Path,
+    *,
+    tie: bool | None = None,
+    force: bool = False,
 ) -> bool:
     """Put the parts in `files` into the model at `source`, written to `out`; whether the result is tied.
 
@@ -79,7 +95,7 @@ def join(
     tied = is_tied(found.model)
     state = dict(found.model.state_dict())
     given: set[str] = set()
-    for file in files:
+    for file in map(Path, files):
         tensors = _read(file, found)
         _check_shapes(file, tensors, state)
         state |= tensors
@@ -96,9 +112,23 @@ def join(
     together = equal and (tied if tie is None else tie)
     model = _with_state(found.model, state, together)
     card = replace(found.card, metrics={}) if given else found.card
-    with fresh_folder(out, force=force, source=found.path) as draft:
+    with fresh_folder(Path(out), force=force, source=found.path) as draft:
         save_checkpoint(draft, model, found.codec, card)
     return together
+
+
+def merge(source: str | Path, out: str | Path, *, force: bool = False) -> Merged:
+    """Merge the LoRA adapter in the directory `source` into its base; `out` is a plain model that needs neither.
+
+    Raises CheckpointError when `source` is no adapter or its base is not there, ConfigError when `out` is in the way.
+    """
+    source = Path(source)
+    if source.is_dir() and not is_adapter(source):
+        raise CheckpointError(f"{source} is no LoRA adapter (no adapter_config.json): nothing to merge")
+    with fresh_folder(Path(out), force=force, source=source) as draft:
+        found = load_any(source)
+        save_checkpoint(draft, found.model, found.codec, found.card)
+    return Merged(found.model.num_parameters(), found.card.objective)
 
 
 def _read(file: Path, found: AnyCheckpoint) -> dict[str, Tensor]:

@@ -35,7 +35,7 @@ class Resized:
 
 def resize_vocabulary(
     source: str | Path,
-    out: Path,
+    out: str | Path,
     *,
     vocabulary: Sequence[str] | None = None,
     add: Sequence[str] = (),
@@ -54,7 +54,7 @@ def resize_vocabulary(
     model = resized(found.model, found.codec, codec.vocabulary)
     repair_special_ids(model, codec)
     card = replace(found.card, vocabulary_hash=vocabulary_hash(codec.vocabulary), metrics={})
-    with fresh_folder(out, force=force, source=found.path) as draft:
+    with fresh_folder(Path(out), force=force, source=found.path) as draft:
         save_checkpoint(draft, model, codec, card)
     kept = len(set(old) & set(codec.vocabulary))
     return Resized(kept, len(codec.vocabulary) - kept, len(old) - kept)

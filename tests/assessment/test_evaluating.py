@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 from small_models import TALKS, save_dialogue_model
 
-from chatgpt2.assessment import Options, evaluate, paired
+from chatgpt2.assessment import Options, compare, evaluate
 from chatgpt2.assessment.card import write_card
 from chatgpt2.cli.evaluate import evaluate as command
 from chatgpt2.engine.base import EngineOptions
@@ -66,7 +66,7 @@ def test_two_models_are_told_apart(
 ) -> None:
     options = Options(replies=0)
     taught, other = (evaluate(each, [corpus], options, cache=tmp_path) for each in (dialogue_model, untaught))
-    ratio = paired(taught, other)
+    ratio = compare(taught, other)
     expected = (
         other.held_out["perplexity_per_character"].value / taught.held_out["perplexity_per_character"].value
     )

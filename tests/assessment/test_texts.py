@@ -7,7 +7,7 @@ import pytest
 import torch
 from small_models import TALKS, TEXTS
 
-from chatgpt2.assessment import Options, evaluate, paired
+from chatgpt2.assessment import Options, compare, evaluate
 from chatgpt2.checkpoint import load_any
 from chatgpt2.errors import ConfigError, CorpusError
 
@@ -63,7 +63,7 @@ def test_models_with_different_vocabularies_are_compared_on_the_same_pieces(
     assert one.data.characters == other.data.characters == len(text)
     assert one.data.tokens != other.data.tokens
     assert other.data.unknown > 0 == one.data.unknown
-    ratio = paired(one, other)
+    ratio = compare(one, other)
     assert ratio is not None
     expected = [each.held_out["perplexity_per_character"].value for each in (one, other)]
     assert ratio.value == pytest.approx(expected[1] / expected[0])
