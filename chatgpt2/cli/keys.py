@@ -19,20 +19,26 @@ _LONGEST_LABEL = 100
 
 @click.group("keys")
 def keys() -> None:
-    """Make, list or revoke the API keys of `chatgpt2 serve`."""
+    """Make, list, renew or revoke the API keys of `chatgpt2 serve`."""
+
+
+_days = click.option(
+    "--days", type=click.IntRange(1, 36_500), help="How long it is good. [default: until it is revoked]"
+)
 
 
 @keys.command("create")
 @click.argument("label")
-@click.option(
-    "--days", type=click.IntRange(1, 36_500), help="How long it is good. [default: until it is revoked]"
-)
+@_days
 @click.option(
     "--per-minute", type=click.IntRange(min=1), help="How many requests it allows. [default: any number]"
 )
 @database_option
 def create(label: str, days: int | None, per_minute: int | None, database: str | None) -> None:
-    """Make a key, called LABEL, and print it. Only its hash is kept, so it cannot be shown again."""
+    """Make a key, called LABEL, and print it. Only its hash is kept, so it cannot be shown again.
+
+    Each key has sessions of its own, which no other key opens.
+    """
     if not 0 < len(label.strip()) <= _LONGEST_LABEL or not label.isprintable():
         raise ConfigError(f"{label!r} cannot be a key's label: it needs 1 to {_LONGEST_LABEL} characters")
 
@@ -63,6 +69,21 @@ def _state(key: ApiKey) -> str:
         return f"good{limit}"
     ended = key.expires <= datetime.now(UTC)
     return f"{'expired' if ended else 'good until'} {key.expires.astimezone():%Y-%m-%d}{limit}"
+
+
+@keys.command("renew")
+@click.argument("label")
+@_days
+@database_option
+def renew(label: str, days: int | None, database: str | None) -> None:
+    """Print another key in the place of LABEL's, which opens nothing any more. The sessions stay LABEL's."""
+
+    async def change(all_: ApiKeys, audit: Audit) -> str:
+        key = await all_.renew(label, days)
+        await audit.note("cli", "key.renew", label=label, days=days)
+        return key
+
+    click.echo(_with_keys(database, change))
 
 
 @keys.command("revoke")

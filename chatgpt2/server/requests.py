@@ -58,7 +58,10 @@ Stop = Annotated[str, Field(max_length=_LONGEST_STOP)]
 
 
 class Sampled(BaseModel):
-    """The settings that both kinds of request share. `top_k`, `repetition_penalty` and `min_tokens` are vLLM's."""
+    """The settings that both kinds of request share. `top_k`, `repetition_penalty` and `min_tokens` are vLLM's.
+
+    Nothing of a request is kept, so `user` and `safety_identifier` have nothing to be kept with.
+    """
 
     model_config = ConfigDict(extra="allow")
 
@@ -75,6 +78,7 @@ class Sampled(BaseModel):
     seed: Whole | None = None
     stop: Stop | list[Stop] | None = None
     user: str | None = Field(None, max_length=255)
+    safety_identifier: str | None = Field(None, max_length=255)
 
     @field_validator("stop")
     @classmethod

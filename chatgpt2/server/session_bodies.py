@@ -12,6 +12,7 @@ _LONGEST_MESSAGE = 10_000  # characters
 _LONGEST_TITLE = 200
 _LONGEST_PERSONA = 20  # exchanges
 _LONGEST_OPINION = 2_000
+_LONGEST_USER = 255
 _LARGEST_SEED = 2**53 - 1  # what JSON carries exactly everywhere
 
 Id = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="A session's id.")]
@@ -21,6 +22,16 @@ Before = Annotated[
         pattern="^[0-9a-f]{32}$", description="The id of the last one known: list those that come after it."
     ),
 ]
+User = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=_LONGEST_USER,
+        pattern=r"^[^\x00-\x1f\x7f]*$",
+        description="Who of the key's people it is; null: the one person of a key that has no others.",
+    ),
+]
+Asking = Annotated[User | None, Query()]
 Title = Annotated[str, Field(max_length=_LONGEST_TITLE)]
 Spoken = Annotated[str, Field(min_length=1, max_length=_LONGEST_MESSAGE, pattern=r"[^\s\x00]")]
 
@@ -63,23 +74,26 @@ class Changed(Named):
 
 
 class Opinion(BaseModel):
-    """What one thinks of a reply. Both null take the opinion back; else what is null stays as it was."""
+    """What `user` thinks of a reply. With neither verdict nor text it is taken back; else what is null stays."""
 
     turn: int = Field(ge=0, le=2**31 - 1, description="The id of the reply.")
     verdict: Literal["up", "down"] | None = None
     text: str | None = Field(None, max_length=_LONGEST_OPINION)
+    user: User | None = None
 
 
 class Said(BaseModel):
     """A message. The same `message_id` again gets the same answer again, and is not said twice.
 
-    With `commands` a text such as /help or /重置 is done, not answered; its result is a note.
+    With `commands` a text such as /help or /重置 is done, not answered; its result is a note. `user` is who says it:
+    theirs are /optout and what `chatgpt2 db export` and `db erase` find of them.
     """
 
     text: str = Field(min_length=1, max_length=_LONGEST_MESSAGE)
     message_id: str | None = Field(None, min_length=1, max_length=255)
     stream: StrictBool = False
     commands: StrictBool = False
+    user: User | None = None
 
 
 class SessionCard(BaseModel):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Annotated
 from uuid import uuid4
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from chatgpt2.chat import ChatService
@@ -15,9 +15,9 @@ from chatgpt2.dialogue import Dialogue
 from chatgpt2.errors import ConfigError
 from chatgpt2.server.faults import Fault, documented
 from chatgpt2.server.session_bodies import (
+    Asking,
     Before,
     Changed,
-    Id,
     Named,
     Opening,
     Opinion,
@@ -27,7 +27,7 @@ from chatgpt2.server.session_bodies import (
     Taken,
     Whole,
 )
-from chatgpt2.server.session_keys import PLATFORM, key_of, known, known_key
+from chatgpt2.server.session_keys import PLATFORM, Meant, check_known, key_of, known, owner
 from chatgpt2.server.talking import add_talking
 from chatgpt2.store import SessionInfo, SessionKey, SessionStore
 
@@ -55,64 +55,72 @@ def routes(service: ChatService, store: SessionStore) -> APIRouter:
 
 def _add_keeping(router: APIRouter, service: ChatService, store: SessionStore) -> None:
     @router.post("", status_code=201)
-    async def create(named: Named) -> SessionCard:
+    async def create(named: Named, request: Request) -> SessionCard:
         """A new session."""
-        key = key_of(uuid4().hex)
+        key = key_of(request, uuid4().hex)
         await store.create(key, named.title)
-        return _card(await known(store, key.chat))
+        return _card(await known(store, key))
 
     @router.get("")
     async def list_sessions(
-        limit: Annotated[int, Query(ge=1, le=_MOST_LISTED)] = 50, before: Before = None
+        request: Request, limit: Annotated[int, Query(ge=1, le=_MOST_LISTED)] = 50, before: Before = None
     ) -> list[SessionCard]:
-        """The sessions, the one last spoken in first."""
-        after = None if before is None else await known_key(store, before)
-        return [_card(info) for info in await store.sessions(PLATFORM, limit, after)]
+        """The key's sessions, the one last spoken in first."""
+        after = None if before is None else key_of(request, before)
+        if after is not None:
+            await check_known(store, after)
+        return [_card(info) for info in await store.sessions(PLATFORM, limit, after, owner(request))]
 
     @router.get("/{session}")
-    async def read(session: Id) -> Whole:
-        """A session and what was said in it."""
-        return await _whole(service, store, await known(store, session))
-
-    @router.patch("/{session}", responses=documented(409))
-    async def change(session: Id, changed: Changed) -> Whole:
-        """Give a session another title, settings or persona."""
-        key = await known_key(store, session)
-        await _change(service, store, key, changed)
-        return await _whole(service, store, await known(store, session))
-
-    @router.post("/{session}/feedback", status_code=204, responses=documented(409))
-    async def feedback(session: Id, opinion: Opinion) -> Response:
-        """Say what one thinks of a reply."""
-        key = await known_key(store, session)
-        if await service.feedback(key, opinion.verdict, opinion.text, position=opinion.turn) is None:
-            raise Fault(409, "There is no such reply in the conversation.", "turn_not_found", "turn")
-        return Response(status_code=204)
+    async def read(key: Meant, user: Asking = None) -> Whole:
+        """A session and what was said in it; the verdicts are this user's."""
+        return await _whole(service, store, await known(store, key), user)
 
     @router.delete("/{session}", status_code=204)
-    async def delete(session: Id) -> Response:
+    async def delete(key: Meant) -> Response:
         """Delete a session with all that was said in it."""
-        await service.delete(await known_key(store, session))
+        await check_known(store, key)
+        await service.delete(key)
         return Response(status_code=204)
 
 
 def _add_changing(router: APIRouter, service: ChatService, store: SessionStore) -> None:
+    @router.patch("/{session}", responses=documented(409))
+    async def change(key: Meant, changed: Changed) -> Whole:
+        """Give a session another title, settings or persona."""
+        await check_known(store, key)
+        await _change(service, store, key, changed)
+        return await _whole(service, store, await known(store, key))
+
+    @router.post("/{session}/feedback", status_code=204, responses=documented(409))
+    async def feedback(key: Meant, opinion: Opinion) -> Response:
+        """Say what one thinks of a reply."""
+        await check_known(store, key)
+        said = (opinion.verdict, opinion.text)
+        if await service.feedback(key, *said, user=opinion.user, position=opinion.turn) is None:
+            raise Fault(409, "There is no such reply in the conversation.", "turn_not_found", "turn")
+        return Response(status_code=204)
+
     @router.post("/{session}/undo")
-    async def undo(session: Id) -> Taken:
+    async def undo(key: Meant) -> Taken:
         """Take back the last message and its reply."""
-        exchange = await service.undo(await known_key(store, session))
+        await check_known(store, key)
+        exchange = await service.undo(key)
         return Taken(user=exchange.user, bot=exchange.bot) if exchange else Taken(user=None, bot=None)
 
     @router.post("/{session}/clear")
-    async def clear(session: Id) -> SessionCard:
+    async def clear(key: Meant) -> SessionCard:
         """Start over. What was said stays on record, and out of the conversation."""
-        await service.reset(await known_key(store, session))
-        return _card(await known(store, session))
+        await check_known(store, key)
+        await service.reset(key)
+        return _card(await known(store, key))
 
 
-async def _whole(service: ChatService, store: SessionStore, info: SessionInfo) -> Whole:
+async def _whole(
+    service: ChatService, store: SessionStore, info: SessionInfo, user: str | None = None
+) -> Whole:
     settings, persona = await store.own(info.key)
-    verdicts = await service.verdicts(info.key)
+    verdicts = await service.verdicts(info.key, user)
     said = [
         SaidTurn(id=turn.position, role=turn.role, text=turn.text, verdict=verdicts.get(turn.position))
         for turn in await store.record(info.key)

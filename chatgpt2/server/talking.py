@@ -16,7 +16,7 @@ from chatgpt2.server.faults import Fault, documented
 from chatgpt2.server.leaving import Left, closed, event_stream, unless_gone
 from chatgpt2.server.openai_bodies import EVENTS
 from chatgpt2.server.session_bodies import Answer, Id, Said
-from chatgpt2.server.session_keys import key_of, known_key
+from chatgpt2.server.session_keys import Meant, check_known, key_of
 from chatgpt2.store import SessionStore
 
 
@@ -34,23 +34,24 @@ def add_talking(router: APIRouter, service: ChatService, store: SessionStore) ->
         """Say something and get the reply."""
         if not said.text.strip():
             raise Fault(400, "The message is empty: there is nothing to answer.", "invalid_value", "text")
-        key, order = key_of(session), read_order(said.text) if said.commands else None
+        key, order = key_of(request, session), read_order(said.text) if said.commands else None
         if order is None:
-            texts = service.stream(key, said.text, said.message_id, existing=True)
+            texts = service.stream(key, said.text, said.message_id, said.user, existing=True)
             return await _reply(request, texts, said.stream)
         if order.name == "retry":
-            return await retry(session, request, said.stream)
-        note = _note(await obey(order, service, await known_key(store, session)))
+            return await retry(key, request, said.stream)
+        await check_known(store, key)
+        note = _note(await obey(order, service, key, user=said.user))
         return await _reply(request, note, said.stream, note=True)
 
     add_direct(router, "/{session}/messages", say, direct("said", Said, session=Id), answers)
 
     @router.post("/{session}/retry", response_model=None, responses=answers)
     async def retry(
-        session: Id, request: Request, stream: Annotated[bool, Query(description="As events.")] = False
+        key: Meant, request: Request, stream: Annotated[bool, Query(description="As events.")] = False
     ) -> Response:
         """Answer the last message anew. The old reply stands until the new one is finished."""
-        key = await known_key(store, session)
+        await check_known(store, key)
         if not (await service.history(key)).turns:
             raise Fault(409, "There is nothing to answer again: the conversation is empty.", "empty_session")
         return await _reply(request, service.retry(key), stream)

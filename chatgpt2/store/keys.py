@@ -54,6 +54,18 @@ class ApiKeys:
             await db.execute(insert(api_keys).values(**row, expires=expires))
         return key
 
+    async def renew(self, label: str, days: int | None = None) -> str:
+        """Make another key in the place of this one, which opens nothing from now on: what was said with the old one
+        is the new one's. Raises ConfigError when there is none of this label."""
+        key, now = _PREFIX + secrets.token_urlsafe(_BYTES), datetime.now(UTC)
+        expires = None if days is None else now + timedelta(days=days)
+        new = {"hash": _hash(key), "created": now, "expires": expires, "revoked": None}
+        async with self._store.writing() as db:
+            chosen = update(api_keys).where(api_keys.c.label == label)
+            if (await db.execute(chosen.values(**new))).rowcount == 0:
+                raise ConfigError(f"there is no key {label!r}: `chatgpt2 keys list` shows them")
+        return key
+
     async def find(self, key: str) -> ApiKey | None:
         """The key on record, if it is good now."""
         async with self._store.reading() as db:

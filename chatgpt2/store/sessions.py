@@ -185,16 +185,20 @@ class SessionStore:
         return None if found is None else found.earlier
 
     async def sessions(
-        self, platform: str | None = None, limit: int | None = None, before: SessionKey | None = None
+        self,
+        platform: str | None = None,
+        limit: int | None = None,
+        before: SessionKey | None = None,
+        account: str | None = None,
     ) -> list[SessionInfo]:
-        """The sessions (of one platform), the one last spoken in first. `before`: begin after this one."""
+        """The sessions (of one platform, account), the one last spoken in first. `before`: begin after this one."""
         chosen = _INFO.order_by(sessions.c.last_active.desc(), sessions.c.id.desc()).limit(limit)
-        if platform is not None:
-            chosen = chosen.where(sessions.c.platform == platform)
+        place = {"platform": platform, "account": account}
+        chosen = chosen.filter_by(**{name: value for name, value in place.items() if value is not None})
         async with self.reading() as db:
             if before is not None:
-                place = select(sessions.c.last_active, sessions.c.id).where(is_key(before))
-                active, number = (await db.execute(place)).one()
+                there = select(sessions.c.last_active, sessions.c.id).where(is_key(before))
+                active, number = (await db.execute(there)).one()
                 tied = and_(sessions.c.last_active == active, sessions.c.id < number)
                 chosen = chosen.where(or_(sessions.c.last_active < active, tied))
             return [_info(row) for row in await db.execute(chosen)]

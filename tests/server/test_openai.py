@@ -94,6 +94,7 @@ async def test_settings_reach_the_engine(client: AsyncOpenAI, engine: Scripted) 
         max_completion_tokens=7,
         seed=11,
         user="someone",
+        safety_identifier="somebody",
         store=False,
         extra_body={"top_k": -1, "repetition_penalty": 1.5, "of_a_later_version": {"a": 1}},
     )
