@@ -89,7 +89,7 @@ async def obey(
             exchange = await service.undo(session)
             return "没有可以撤回的话。" if exchange is None else f"已撤回「{exchange.user}」和它的回答。"
         case "stop":
-            return "好的，不说了。" if service.stop(session) else "现在没有在说的回答。"
+            return "好的，不说了。" if await service.stop(session) else "现在没有在说的回答。"
         case "history":
             return await _history(service, session)
         case "settings":

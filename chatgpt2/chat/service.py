@@ -124,12 +124,14 @@ class ChatService:
                 await self._store.replace_reply(session, reply.text, **reply.facts())
                 yield reply.text
 
-    def stop(self, session: SessionKey) -> bool:
-        """End the reply that is in the making in this session; nothing of it is stored. False: there is none."""
+    async def stop(self, session: SessionKey) -> bool:
+        """End the reply that is in the making in this session, in whichever process; nothing of it is stored.
+        False: there is none."""
         reply = self._running.get(session)
-        if reply is not None:
-            reply.stop()
-        return reply is not None
+        if reply is None:
+            return await self._store.order.end_elsewhere(session)
+        reply.stop()
+        return True
 
     async def undo(self, session: SessionKey) -> Exchange | None:
         """Take back the last message and its reply."""
@@ -222,7 +224,8 @@ class ChatService:
         async with self.models.lease() as serving:
             reply = self._running[session] = Reply(serving.name, self._timeout, self.blocked.hit)
             try:
-                yield serving, reply
+                with self._store.order.ending(session, reply.stop):
+                    yield serving, reply
             finally:
                 del self._running[session]
 
@@ -263,7 +266,7 @@ class ChatService:
     @asynccontextmanager
     async def _alone(self, session: SessionKey) -> AsyncIterator[None]:
         """Have the session to oneself: among the tasks of this process, then among processes."""
-        async with self._lock(session), self._store.alone(session):
+        async with self._lock(session), self._store.order.alone(session):
             yield
 
     def _lock(self, session: SessionKey) -> asyncio.Lock:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any, Literal, Self, cast
 
@@ -61,7 +61,8 @@ Timed = Callable[[Literal["read", "write"]], AbstractContextManager[object]]
 class SessionStore:
     """All conversations of one database. Open it with `await SessionStore.open(url)`.
 
-    A removed turn (reset, undo, retry) leaves the conversation and stays on record until `delete`.
+    A removed turn (reset, undo, retry) leaves the conversation and stays on record until `delete`. `order` is kept
+    by who asks it: see SessionOrder.
     Every method raises StoreError when the database fails.
     """
 
@@ -77,7 +78,7 @@ class SessionStore:
         self._changer: Doing = (
             Together(thread_engine(engine, writes=True), self._one_writer) if single else Apart(self._writer)
         )
-        self._order = SessionOrder(engine)
+        self.order = SessionOrder(engine)
         self._timed: Timed = lambda kind: nullcontext()
         self._closed = False
 
@@ -89,7 +90,7 @@ class SessionStore:
     async def close(self) -> None:
         """Close the connections. Who asks from now on gets StoreError; who is in a transaction may end it."""
         self._closed = True
-        await self._order.close()
+        await self.order.close()
         await self._reader.close()
         await self._changer.close()
         await close_engine(self._engine)
@@ -107,10 +108,6 @@ class SessionStore:
     def measure(self, timed: Timed) -> None:
         """Let `timed` stand around each transaction, with the wait for its turn, and what is done in it."""
         self._timed = timed
-
-    def alone(self, key: SessionKey) -> AbstractAsyncContextManager[None]:
-        """Have the session to oneself among all processes on a PostgreSQL; see SessionOrder."""
-        return self._order.alone(key)
 
     async def __aenter__(self) -> Self:
         return self

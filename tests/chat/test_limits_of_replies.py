@@ -77,16 +77,16 @@ async def test_a_reply_is_stopped_at_once_even_while_the_engine_is_silent(store:
     engine = Scripted("说不完")
     engine.pause = asyncio.Event()
     chat = ChatService(Serving(engine, Letters()), store)
-    assert not chat.stop(KEY)
+    assert not await chat.stop(KEY)
     running = asyncio.create_task(chat.reply(KEY, "你好"))
     while not engine.running:
         await asyncio.sleep(0)
-    assert chat.stop(KEY)
+    assert await chat.stop(KEY)
     with pytest.raises(ReplyStopped):
         await running
     assert engine.running == 0
     assert await store.record(KEY) == []
-    assert not chat.stop(KEY)
+    assert not await chat.stop(KEY)
 
 
 async def test_a_session_has_a_persona_of_its_own(store: SessionStore) -> None:

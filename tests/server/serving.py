@@ -31,12 +31,14 @@ async def served(
     load: Load | None = None,
     bots: Callable[[SessionStore], Sequence[Bot]] | None = None,
     blocked: Sequence[str] = (),
+    database: str | None = None,
     **parts: Any,
 ) -> AsyncIterator[str]:
     """The service with this engine; its address. `http` goes to the application, `load` exchanges the model,
-    `bots` makes the bots that run beside it, `blocked` are words that are neither answered nor said."""
+    `bots` makes the bots that run beside it, `blocked` are words that are neither answered nor said; `database` is
+    another than the file in the folder."""
     serving = Serving(engine, Letters(), SamplingParams(seed=1), name="小智@1", **parts)
-    async with await SessionStore.open(f"sqlite:///{folder}/talk.db") as store:
+    async with await SessionStore.open(database or f"sqlite:///{folder}/talk.db") as store:
         service = ChatService(serving, store, blocked=BlockedWords(blocked))
         with listen("127.0.0.1", 0) as bound:
             keys = ApiKeys(store) if ask_for_keys else None

@@ -12,6 +12,8 @@ import httpx
 import pytest
 from balancing import balanced
 from fakes.completions import FakeCompletions
+from fakes.talking import Scripted
+from serving import served
 from started import Started, save, served_ids, started
 
 from chatgpt2.codec import Codec
@@ -98,3 +100,24 @@ async def test_one_session_on_two_processes_keeps_its_order_and_loses_nothing(
     for name in range(CLIENTS):
         own = [turn.text for turn in record[::2] if turn.text.startswith(f"{name} ")]
         assert own == [f"{name} {number}" for number in range(MESSAGES)]
+
+
+async def test_stop_ends_a_reply_in_whichever_process_it_is_made(tmp_path: Path, postgresql: str) -> None:
+    engine = Scripted("说不完的话")
+    engine.pause = asyncio.Event()
+    async with (
+        served(tmp_path, engine, database=postgresql) as making,
+        served(tmp_path, Scripted(), database=postgresql) as asked,
+        httpx.AsyncClient(timeout=60) as http,
+    ):
+        session = (await http.post(f"{making}/api/sessions", json={})).json()["id"]
+        place, stop = f"/api/sessions/{session}/messages", {"text": "/停止", "commands": True}
+        assert (await http.post(asked + place, json=stop)).json()["text"] == "现在没有在说的回答。"
+        reply = asyncio.create_task(http.post(making + place, json={"text": "讲个故事"}))
+        while not engine.running:
+            await asyncio.sleep(0.01)
+        assert (await http.post(asked + place, json=stop)).json()["text"] == "好的，不说了。"
+        assert (await reply).json()["error"]["code"] == "stopped"
+        assert engine.running == 0
+        said = (await http.post(asked + place, json={"text": "换一个"})).json()
+        assert said["text"] == "答1"

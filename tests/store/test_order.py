@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from chatgpt2.errors import StoreError
 from chatgpt2.store import SessionKey, SessionStore
+from chatgpt2.store.order import _number
 
 KEY, OTHER = SessionKey("web", chat="one"), SessionKey("web", chat="two")
 
@@ -17,7 +18,7 @@ HOLDER = """
 import asyncio, sys
 from chatgpt2.store import SessionKey, SessionStore
 async def main():
-    async with await SessionStore.open(sys.argv[1]) as store, store.alone(SessionKey("web", chat="one")):
+    async with await SessionStore.open(sys.argv[1]) as store, store.order.alone(SessionKey("web", chat="one")):
         print("held", flush=True)
         await asyncio.sleep(600)
 asyncio.run(main())
@@ -29,14 +30,14 @@ async def test_two_processes_are_in_a_session_one_after_the_other(postgresql: st
         log: list[str] = []
 
         async def visit(store: SessionStore, name: str) -> None:
-            async with store.alone(KEY):
+            async with store.order.alone(KEY):
                 log.append(f"{name} in")
                 await asyncio.sleep(0.1)
                 log.append(f"{name} out")
 
         await asyncio.gather(visit(one, "one"), visit(two, "two"))
         assert log in (["one in", "one out", "two in", "two out"], ["two in", "two out", "one in", "one out"])
-        async with one.alone(KEY), two.alone(OTHER):  # other sessions need not wait
+        async with one.order.alone(KEY), two.order.alone(OTHER):  # other sessions need not wait
             pass
 
 
@@ -57,7 +58,7 @@ async def test_a_killed_process_lets_go(postgresql: str) -> None:
 
 async def test_who_gives_up_waiting_leaves_nothing_locked(postgresql: str) -> None:
     async with await SessionStore.open(postgresql) as one, await SessionStore.open(postgresql) as two:
-        async with one.alone(KEY):
+        async with one.order.alone(KEY):
             for _ in range(5):
                 waiting = asyncio.create_task(_visit(two))
                 await asyncio.sleep(0.01)
@@ -70,9 +71,24 @@ async def test_who_gives_up_waiting_leaves_nothing_locked(postgresql: str) -> No
         await asyncio.wait_for(_visit(one), 30)
 
 
+async def test_a_reply_is_ended_from_another_process(postgresql: str) -> None:
+    async with await SessionStore.open(postgresql) as one, await SessionStore.open(postgresql) as two:
+        ended, other = asyncio.Event(), asyncio.Event()
+        assert not await two.order.end_elsewhere(KEY)
+        async with one.order.alone(KEY), one.order.alone(OTHER):
+            with one.order.ending(KEY, ended.set), one.order.ending(OTHER, other.set):
+                assert not await one.order.end_elsewhere(KEY)  # here is no elsewhere
+                _cut_all_connections(postgresql)  # the locks are lost, and got again by who needs one next
+                async with asyncio.timeout(30):
+                    await one.order._lock(_number(KEY))
+                    assert await two.order.end_elsewhere(KEY)
+                    await ended.wait()
+                assert not other.is_set()
+
+
 async def test_after_a_lost_connection_it_goes_on(postgresql: str) -> None:
     async with await SessionStore.open(postgresql) as store:
-        async with store.alone(KEY):
+        async with store.order.alone(KEY):
             _cut_all_connections(postgresql)
         await _visit(store)
         _cut_all_connections(postgresql)
@@ -102,7 +118,7 @@ async def test_sqlite_needs_no_lock_between_processes(tmp_path: Path) -> None:
 
 
 async def _visit(store: SessionStore) -> None:
-    async with store.alone(KEY):
+    async with store.order.alone(KEY):
         pass
 
 
