@@ -31,7 +31,9 @@ _days = click.option(
 @click.argument("label")
 @_days
 @click.option(
-    "--per-minute", type=click.IntRange(min=1), help="How many requests it allows. [default: any number]"
+    "--per-minute",
+    type=click.IntRange(min=0),
+    help="How many requests it allows; 0: any number. [default: `serve --key-requests-per-minute`]",
 )
 @database_option
 def create(label: str, days: int | None, per_minute: int | None, database: str | None) -> None:
@@ -62,7 +64,7 @@ def list_keys(database: str | None) -> None:
 
 
 def _state(key: ApiKey) -> str:
-    limit = f", {key.per_minute} a minute" if key.per_minute else ""
+    limit = "" if key.per_minute is None else f", {key.per_minute or 'any number'} a minute"
     if key.revoked:
         return f"revoked {key.revoked.astimezone():%Y-%m-%d}"
     if key.expires is None:

@@ -14,6 +14,8 @@ from chatgpt2.cli.options import service_options, serving_options
 from chatgpt2.engine.base import EngineOptions
 from chatgpt2.errors import ConfigError
 
+# What people and their programs do not reach, so that none who comes from elsewhere takes it all from the rest.
+_OF_AN_ADDRESS, _OF_A_KEY = 600, 300
 _ORIGIN = re.compile(r"https?://(\[[0-9a-f:]+\]|[a-z0-9.-]+)(:[0-9]+)?")
 
 
@@ -32,8 +34,14 @@ _ORIGIN = re.compile(r"https?://(\[[0-9a-f:]+\]|[a-z0-9.-]+)(:[0-9]+)?")
 @service_options
 @click.option(
     "--requests-per-minute",
-    type=click.IntRange(1),
-    help="How often one address may ask. [default: any number]",
+    type=click.IntRange(0),
+    help=f"How often one address may ask; 0: any number. [default: {_OF_AN_ADDRESS}, on this machine only: 0]",
+)
+@click.option(
+    "--key-requests-per-minute",
+    type=click.IntRange(0),
+    help="How often a key may ask that has no limit of its own; 0: any number. "
+    f"[default: {_OF_A_KEY}, on this machine only: 0]",
 )
 @click.option(
     "--trusted-proxy",
@@ -66,6 +74,8 @@ def serve(
     port: int,
     open_to_everyone: bool,
     ask_for_keys: bool,
+    requests_per_minute: int | None,
+    key_requests_per_minute: int | None,
     model: str | None,
     database: str | None,
     engine: EngineOptions,
@@ -87,7 +97,8 @@ def serve(
     from chatgpt2.server.running import listen, run_on_fastest_loop
 
     names = (*LOOPBACK, f"[{host}]" if ":" in host else host) if local else ("*",)
-    terms = Terms(model, database or default_database_url(), engine, names, asking, **others)
+    rates = rates_of(local, requests_per_minute, key_requests_per_minute)
+    terms = Terms(model, database or default_database_url(), engine, names, asking, *rates, **others)
     with listen(host, port) as bound:
         run_on_fastest_loop(run(terms, bound))
 
@@ -97,6 +108,12 @@ def _is_local(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def rates_of(local: bool, address: int | None, key: int | None) -> tuple[int, int]:
+    """How often an address and a key may ask in a minute; None is the default, 0 any number."""
+    usual = (0, 0) if local else (_OF_AN_ADDRESS, _OF_A_KEY)
+    return usual[0] if address is None else address, usual[1] if key is None else key
 
 
 def check_proxies(proxies: Sequence[str]) -> None:

@@ -46,9 +46,10 @@ class Terms:
     engine: EngineOptions
     hosts: Sequence[str]
     asking: bool
+    requests_per_minute: int
+    key_requests_per_minute: int
     grace: int
     timeout: int
-    requests_per_minute: int | None
     trusted_proxy: Sequence[str]
     allow_origin: Sequence[str]
     blocked_words: Path | None
@@ -100,7 +101,11 @@ async def _serve(
         store,
         terms.hosts,
         keys,
-        limits=Limits(seconds=terms.timeout, per_minute=terms.requests_per_minute),
+        limits=Limits(
+            seconds=terms.timeout,
+            per_minute=terms.requests_per_minute,
+            per_key=terms.key_requests_per_minute,
+        ),
         origins=terms.allow_origin,
         exchange=exchange,
         gateway=gateway if terms.bots else None,

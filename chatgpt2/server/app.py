@@ -70,10 +70,10 @@ def _guards(
 ) -> tuple[tuple[Guard, ...], tuple[Guard, ...]]:
     """Those of every request, and those of what is not open to everybody."""
     inside: list[Guard] = []
-    if limits.per_minute is not None:
+    if limits.per_minute:
         inside.append(Addresses(limits.per_minute))
     if keys is not None:
-        inside.append(Door(keys))
+        inside.append(Door(keys, limits.per_key))
     return (Hosts(hosts),), tuple(inside)
 
 

@@ -14,10 +14,13 @@ bearer = HTTPBearer(auto_error=False, description="A key made with `chatgpt2 key
 
 
 class Door:
-    """A guard that lets in who gives a good key, as often as it allows. The key is left in `connection.state.key`."""
+    """A guard that lets in who gives a good key, as often as it allows. The key is left in `connection.state.key`.
 
-    def __init__(self, keys: ApiKeys) -> None:
-        self._keys, self._purses = keys, Purses()
+    per_minute  what a key allows that has no limit of its own; 0: any number
+    """
+
+    def __init__(self, keys: ApiKeys, per_minute: int = 0) -> None:
+        self._keys, self._per_minute, self._purses = keys, per_minute, Purses()
 
     async def __call__(self, connection: HTTPConnection) -> None:
         scheme, _, given = connection.headers.get("authorization", "").partition(" ")
@@ -26,6 +29,6 @@ class Door:
         key = await self._keys.find(given.strip())
         if key is None:
             raise Fault(401, "This API key is unknown, revoked or expired.", "invalid_api_key")
-        if key.per_minute is not None:
-            self._purses.pay(key.label, key.per_minute, "This key")
+        if most := self._per_minute if key.per_minute is None else key.per_minute:
+            self._purses.pay(key.label, most, "This key")
         connection.state.key = key

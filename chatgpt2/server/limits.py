@@ -20,13 +20,15 @@ class Limits:
     body_bytes    of one request; more is answered with 413
     body_seconds  until all of it is here; 408
     seconds       until the end of the answer; 504. None: any number
-    per_minute    requests of one address; 429. None: any number
+    per_minute    requests of one address; 429. 0: any number
+    per_key       requests a minute of a key that has no limit of its own; 429. 0: any number
     """
 
     body_bytes: int = 4 << 20  # a thousand long messages
     body_seconds: float = 30.0
     seconds: float | None = 300.0
-    per_minute: int | None = None
+    per_minute: int = 0
+    per_key: int = 0
 
 
 class Limited:

@@ -24,7 +24,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key as it is on record. `per_minute`: the requests it allows; None: any number."""
+    """A key as it is on record. `per_minute`: the requests it allows; 0: any number, None: as the service has it."""
 
     label: str
     per_minute: int | None

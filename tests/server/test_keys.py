@@ -129,6 +129,8 @@ def test_keys_are_made_listed_and_revoked_on_the_command_line(tmp_path: Path) ->
     assert "手机  (good until" in listed and "20 a minute" in listed and key not in listed
     run(tmp_path, "revoke", "手机")
     assert "revoked" in run(tmp_path, "list").stdout
+    run(tmp_path, "create", "程序", "--per-minute", "0")
+    assert "程序  (good, any number a minute)" in run(tmp_path, "list").stdout
     with pytest.raises(ConfigError, match="no good key"):
         run(tmp_path, "revoke", "手机")
     with pytest.raises(ConfigError, match="label"):
@@ -146,6 +148,10 @@ async def test_a_service_that_is_open_to_everyone_asks_nobody_on_any_address(tmp
             assert (await http.get("/api/sessions")).status_code == 200
             body = {"model": "小模型", "messages": HELLO}
             assert (await http.post("/v1/chat/completions", json=body)).status_code == 200
+            for _ in range(2000):  # and yet nobody takes it all
+                if (last := (await http.get("/v1/models")).status_code) != 200:
+                    break
+            assert last == 429
 
 
 def test_what_it_opens_is_said() -> None:

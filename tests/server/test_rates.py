@@ -10,9 +10,11 @@ from fakes.talking import Scripted
 from serving import served
 from starlette.requests import HTTPConnection
 
+from chatgpt2.cli.serve import rates_of
 from chatgpt2.server.faults import Fault
 from chatgpt2.server.limits import Limits
 from chatgpt2.server.rates import Addresses, Purse, Purses
+from chatgpt2.store import ApiKeys, SessionStore
 
 TWO = {"limits": Limits(per_minute=2)}
 
@@ -58,6 +60,28 @@ async def test_an_address_may_ask_so_often(tmp_path: Path) -> None:
     assert [answer.status_code for answer in answers] == [200, 200, 429]
     assert answers[-1].json()["error"]["type"] == "rate_limit_error"
     assert 0 < int(answers[-1].headers["retry-after"]) <= 30
+
+
+async def test_a_key_may_ask_so_often_unless_it_says_so_itself(tmp_path: Path) -> None:
+    limits = {"limits": Limits(per_key=2)}
+    async with (
+        served(tmp_path, Scripted(), ask_for_keys=True, http=limits) as url,
+        await SessionStore.open(f"sqlite:///{tmp_path}/talk.db") as store,
+        httpx.AsyncClient(base_url=url) as http,
+    ):
+        seen = []
+        for per_minute in (None, 1, 0):
+            key = await ApiKeys(store).create(f"of {per_minute}", per_minute=per_minute)
+            bearer = {"Authorization": f"Bearer {key}"}
+            asked = [(await http.get("/v1/models", headers=bearer)).status_code for _ in range(3)]
+            seen.append(asked.count(200))
+    assert seen == [2, 1, 3]
+
+
+def test_only_those_who_come_from_elsewhere_are_limited_unless_it_is_asked_for() -> None:
+    assert rates_of(True, None, None) == (0, 0)
+    assert all(rates_of(False, None, None))
+    assert rates_of(False, 0, 7) == rates_of(True, None, 7) == (0, 7)
 
 
 async def test_a_trusted_proxy_tells_who_asks(tmp_path: Path) -> None:
