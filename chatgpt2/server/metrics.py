@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from functools import cached_property
 from typing import Any, cast
 
 from fastapi import APIRouter
@@ -42,9 +43,6 @@ class Metrics:
             "From asking the engine to its first token, the wait in its queue included.",
         )
         self.tokens = self._counter("tokens", "Tokens given to the engine and made by it.", "kind")
-        self.reused = self._counter(
-            "reused_tokens", "Prompt tokens that the engine knew from earlier replies (pytorch tells)."
-        )
         self.waiting = self._gauge("requests_waiting", "Requests whose first token has not come.")
         self.running = self._gauge("requests_running", "Requests whose reply is in the making.")
         self.refused = self._counter("busy", "Requests that a full queue refused.")
@@ -52,6 +50,11 @@ class Metrics:
             "database_seconds", "Of a transaction, the wait for a connection included.", "kind"
         )
         self.connections = self._gauge("database_connections", "Connections to the database in use.")
+
+    @cached_property
+    def reused(self) -> Counter:
+        """Only where an engine tells: a zero would say that nothing was known."""
+        return self._counter("reused_tokens", "Prompt tokens that the engine knew from earlier replies.")
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(f"chatgpt2_{name}", meaning, labels, registry=self.registry)
@@ -88,6 +91,7 @@ class Measured:
         self._engine, self._metrics = engine, metrics
         self._reusing = engine if isinstance(engine, Reusing) else None
         self._reused = 0
+        self._count_reused()
 
     async def generate(self, prompt_ids: Sequence[int], params: SamplingParams) -> AsyncGenerator[Step]:
         """As the engine's own."""

@@ -61,6 +61,12 @@ async def test_what_the_engine_knew_already_is_counted(tmp_path: Path) -> None:
             assert (await read(http))["chatgpt2_reused_tokens_total",] == expected
 
 
+async def test_of_an_engine_that_does_not_tell_nothing_is_said_of_what_it_knew(tmp_path: Path) -> None:
+    async with served(tmp_path, Scripted()) as url, httpx.AsyncClient(base_url=url) as http:
+        await http.post("/v1/chat/completions", json=HELLO)
+        assert "chatgpt2_reused_tokens" not in (await http.get("/metrics")).text
+
+
 async def test_what_runs_and_what_was_refused_can_be_seen(tmp_path: Path) -> None:
     class Full(Scripted):
         full = False
