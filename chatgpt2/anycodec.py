@@ -42,8 +42,8 @@ def check_fit(directory: Path, rows: int, positions: int, codec: AnyCodec, card:
         )
     if codec.window > positions:
         raise CheckpointError(
-            f"{directory}: the tokenizer says {codec.window} positions, the model has {positions}: put model_max_length in "
-            "tokenizer_config.json right"
+            f"{directory}: the tokenizer says {codec.window} positions, the model has {positions}: put "
+            "model_max_length in tokenizer_config.json right"
         )
 
 

@@ -27,9 +27,11 @@ def open_tokenizer(directory: Path) -> Any:
     if not (directory / "tokenizer.json").exists() and not (directory / "merges.txt").exists():
         found = read_tokenizer(directory)
         return bert_tokenizer(found.entries, bool(found.lowercase))
+    # The first GPT-2s lie beside a config.json that does not say what they are.
+    kind = {} if (directory / "tokenizer.json").exists() else {"tokenizer_type": "gpt2"}
     try:
         with quiet_transformers():
-            tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, **kind)
     except Exception as error:  # whatever a damaged file makes of its library
         why = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise CheckpointError(f"{directory}: its tokenizer cannot be loaded ({why})") from error

@@ -272,7 +272,9 @@ def test_a_text_shorter_than_a_window_says_what_to_do(
     with pytest.raises(ConfigError, match=r"short\.txt: 12 tokens.*less than one window of 32.*--block 8"):
         train(replace(options, paths=(path,)))
     path.write_text("天地玄黄", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"short\.txt: 4 tokens.*less than one window of 32: give more text$"):
+    with pytest.raises(
+        ConfigError, match=r"short\.txt: 4 tokens.*less than one window of 32: give more text$"
+    ):
         train(replace(options, paths=(path,)))
     path.write_text("", encoding="utf-8")
     with pytest.raises(CorpusError, match=r"short\.txt: is empty"):
@@ -310,7 +312,9 @@ def test_a_step_that_ruins_the_weights_is_not_kept_and_the_command_that_is_named
     loss = AutoModelForCausalLM.from_pretrained(kept.parent)(input_ids=ids, labels=ids).loss
     assert math.isfinite(loss.item())
     (named,) = re.findall("`chatgpt2 (.*)`", str(caught.value))
-    assert named == f"train-text --resume --out {mine.out} --lr 0.003"  # the usual one, for a tenth is too much
+    assert (
+        named == f"train-text --resume --out {mine.out} --lr 0.003"
+    )  # the usual one, for a tenth is too much
     more = ("--precision", "bf16") if way == "neither" else ()
     done = CliRunner().invoke(cli, [*shlex.split(named), *more])
     assert done.exit_code == 0, done
