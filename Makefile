@@ -83,6 +83,9 @@ bench: $(INSTALLED)
 	$(VENV)/bin/python benchmarks/decode.py
 	$(VENV)/bin/python benchmarks/serve.py
 	$(VENV)/bin/python benchmarks/train.py
+	$(VENV)/bin/python benchmarks/text.py --seconds 60 --size tiny
+	$(VENV)/bin/python benchmarks/classify.py --pretrain-steps 500 --steps 100
+	$(VENV)/bin/python benchmarks/terminal.py --turns 20
 	$(VENV)/bin/python benchmarks/gateway.py
 	$(VENV)/bin/python benchmarks/crash.py --rounds 20
 

@@ -33,7 +33,7 @@ def check_fit(directory: Path, rows: int, positions: int, codec: AnyCodec, card:
     if entries > rows:
         raise CheckpointError(
             f"{directory}: the vocabulary has {entries} entries but the model only {rows}: they do not belong "
-            "together"
+            "together; restore the tokenizer's files that came with the weights"
         )
     if card and card.vocabulary_hash != vocabulary_hash(codec.vocabulary):
         raise CheckpointError(
@@ -42,7 +42,8 @@ def check_fit(directory: Path, rows: int, positions: int, codec: AnyCodec, card:
         )
     if codec.window > positions:
         raise CheckpointError(
-            f"{directory}: the tokenizer says {codec.window} positions, the model has {positions}"
+            f"{directory}: the tokenizer says {codec.window} positions, the model has {positions}: put "
+            "model_max_length in tokenizer_config.json right"
         )
 
 

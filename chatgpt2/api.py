@@ -5,14 +5,15 @@
     result = train_text("novel.txt", out="models/novel", tokenizer="char", minutes=5)
     print(result.held_out.perplexity_per_character)
 
-Options are the fields of `TextOptions`, `TrainOptions` and `ClassifierOptions`, which are the commands' own. What a
-user can put right raises ChatGPT2Error.
+Options are the fields of `TextOptions`, `TrainOptions` and `ClassifierOptions`, which are the commands' own. With
+`resume` a run goes on in `out`: what it began with need not be given again, and may not be another. What a user can
+put right raises ChatGPT2Error.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from chatgpt2.assessment import Evaluation, Options, draw, write_card
 from chatgpt2.assessment import evaluate as measure
@@ -23,14 +24,16 @@ from chatgpt2.evaluation import HeldOut
 from chatgpt2.training import classifier, dialogue, text
 from chatgpt2.training.learn import Result
 from chatgpt2.training.options import ClassifierOptions, RunOptions, TextOptions, TrainOptions
-from chatgpt2.training.run import with_whole_paths
+from chatgpt2.training.run import resumed_options, with_whole_paths
+
+R = TypeVar("R", bound=RunOptions)
 
 
 def train_text(
     *paths: Path | str, out: Path | str, resume: bool = False, quiet: bool = False, **options: Any
 ) -> Result[HeldOut]:
     """`chatgpt2 train-text`: train on the texts in `paths` and write the model to `out`."""
-    settings = _options(TextOptions, out=Path(out), paths=_paths(paths), **options)
+    settings = _settings(TextOptions, "paths", paths, out, resume, options)
     return text.train_text(settings, *_surroundings(settings, quiet), resume=resume)
 
 
@@ -41,7 +44,7 @@ def train_classifier(
 
     The figures are Judged (`accuracy`, `f1`, `confusion`), Fitted (`mae`, `r2`), or with head="lm" those of a text.
     """
-    settings = _options(ClassifierOptions, out=Path(out), paths=_paths(paths), **options)
+    settings = _settings(ClassifierOptions, "paths", paths, out, resume, options)
     return classifier.train_classifier(settings, *_surroundings(settings, quiet), resume=resume)
 
 
@@ -49,7 +52,7 @@ def train_dialog(
     *corpus: Path | str, out: Path | str, resume: bool = False, quiet: bool = False, **options: Any
 ) -> Result[HeldOut]:
     """`chatgpt2 train-dialog`: train on the dialogues in `corpus` and write the model to `out`."""
-    settings = _options(TrainOptions, out=Path(out), corpus=_paths(corpus), **options)
+    settings = _settings(TrainOptions, "corpus", corpus, out, resume, options)
     return dialogue.train_dialog(settings, *_surroundings(settings, quiet), resume=resume)
 
 
@@ -85,20 +88,35 @@ def _paths(given: tuple[Path | str, ...]) -> tuple[Path, ...]:
     return tuple(map(Path, given))
 
 
-def _options(kind: Any, **values: Any) -> Any:
-    """Options with whole paths. Lists, and texts where a path is meant, are welcome."""
-    if isinstance(values.get("base"), Path):
-        values["base"] = str(values["base"])
-    for name in ("validation", "test", "eval_corpus"):
-        if name in values:
-            given = values[name]
-            values[name] = _paths((given,) if isinstance(given, str | Path) else tuple(given))
-    if values.get("split") is not None:
-        values["split"] = tuple(values["split"])
+def _settings(
+    kind: type[R],
+    source: str,
+    given: tuple[Path | str, ...],
+    out: Path | str,
+    resume: bool,
+    values: dict[str, Any],
+) -> R:
+    """The options of a new run, or of the one in `out`, which must have begun with what is given here again."""
+    options = {name: _tidy(name, value) for name, value in values.items()} | {"out": Path(out)}
+    if given or not resume:
+        options[source] = _paths(given)
+    if resume:
+        return resumed_options(kind, options)
     try:
-        return with_whole_paths(kind(**values))
+        return with_whole_paths(kind(**options))
     except TypeError as error:
         raise ConfigError(f"{kind.command}: {error}") from error
+
+
+def _tidy(name: str, value: Any) -> Any:
+    """Lists, and texts where a path is meant, are welcome."""
+    if name in ("base", "tokenizer") and isinstance(value, Path):
+        return str(value)
+    if name in ("validation", "test", "eval_corpus"):
+        return tuple(map(Path, (value,) if isinstance(value, str | Path) else value))
+    if name in ("split", "report_to") and value is not None:
+        return tuple(value)
+    return Path(value) if name == "vocabulary" and value is not None else value
 
 
 def _surroundings(settings: RunOptions, quiet: bool) -> tuple[Path, Screen]:

@@ -19,7 +19,6 @@ from urllib.parse import urlsplit
 
 from chatgpt2.anycodec import AnyCodec, banned, check_fit, load_codec
 from chatgpt2.card import Card
-from chatgpt2.codec import Codec
 from chatgpt2.device import choose_bf16, choose_device
 from chatgpt2.dialogue import Dialogue
 from chatgpt2.engine.base import Engine, EngineOptions, SamplingParams
@@ -158,8 +157,9 @@ def _remote(source: str | Path, options: EngineOptions) -> Serving:
     url, key = _address(options.url or ""), (options.key or "").strip()
     if not (key.isascii() and key.isprintable()):
         raise ConfigError("CHATGPT2_ENGINE_KEY has characters that no key has: copy it again")
-    directory = locate(source)
-    codec = Codec.load(directory)
+    directory = locate(source, weights=False)
+    card = Card.read(directory)
+    codec = load_codec(directory, card)
     rows = _rows(directory, len(codec.vocabulary))
     engine = RemoteEngine(
         url,
@@ -169,7 +169,7 @@ def _remote(source: str | Path, options: EngineOptions) -> Serving:
         model=options.model,
         key=key or None,
     )
-    card = Card.read(directory) or Card(window=codec.window)
+    card = card or Card(window=codec.window)
     return replace(serving_of(engine, codec, card, directory.name), kind="remote", source=directory)
 
 

@@ -58,7 +58,10 @@ class TextCodec:
         self._backend.no_truncation()
         self.bos_id: int | None = tokenizer.bos_token_id
         self.eos_id: int | None = tokenizer.eos_token_id
-        self.unk_id = -1 if tokenizer.unk_token_id is None else int(tokenizer.unk_token_id)
+        unknown = (
+            tokenizer.unk_token_id
+        )  # the English GPT-2 calls its end of text so too, and knows every byte
+        self.unk_id = -1 if unknown in (None, self.bos_id, self.eos_id) else int(unknown)
         self.stop_ids: tuple[int, ...] = () if self.eos_id is None else (self.eos_id,)
         self.pad_id: int = next((i for i in (tokenizer.pad_token_id, self.eos_id) if i is not None), 0)
         self.kind = _kind(self._backend)

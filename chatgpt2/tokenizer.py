@@ -12,6 +12,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from chatgpt2.errors import CheckpointError, ConfigError
 from chatgpt2.quiet import quiet_transformers
 from chatgpt2.vocabulary import read_tokenizer
+from chatgpt2.wordpiece import has_capitals
 
 PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
 _BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
@@ -26,10 +27,13 @@ def open_tokenizer(directory: Path) -> Any:
 
     if not (directory / "tokenizer.json").exists() and not (directory / "merges.txt").exists():
         found = read_tokenizer(directory)
-        return bert_tokenizer(found.entries, bool(found.lowercase))
+        lowercase = not has_capitals(found.entries) if found.lowercase is None else found.lowercase
+        return bert_tokenizer(found.entries, lowercase)
+    # The first GPT-2s lie beside a config.json that does not say what they are.
+    kind = {} if (directory / "tokenizer.json").exists() else {"tokenizer_type": "gpt2"}
     try:
         with quiet_transformers():
-            tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, **kind)
     except Exception as error:  # whatever a damaged file makes of its library
         why = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise CheckpointError(f"{directory}: its tokenizer cannot be loaded ({why})") from error

@@ -75,3 +75,11 @@ def text_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from small_models import save_text_model
 
     return save_text_model(tmp_path_factory.mktemp("models") / "texts")
+
+
+@pytest.fixture(scope="session")
+def char_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that knows three lines by heart, character by character. To be read, not written."""
+    from small_models import save_char_model
+
+    return save_char_model(tmp_path_factory.mktemp("models") / "poems")

@@ -1,4 +1,4 @@
-"""Two models of 100,000 weights that learn a few sentences by heart in seconds, saved as anybody would save them."""
+"""Three models of 100,000 weights that learn a few sentences by heart in seconds, saved as anybody would."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from chatgpt2.card import Card
 from chatgpt2.checkpoint import save_checkpoint
 from chatgpt2.codec import Codec
 from chatgpt2.dialogue import Dialogue
+from chatgpt2.textcodec import TextCodec
+from chatgpt2.tokenizer import char_tokenizer
 from chatgpt2.vocabulary import SPECIAL, vocabulary_hash
 
 TALKS = (
@@ -26,6 +28,8 @@ TEXTS = (
     "那猴王在水帘洞里吃桃子，唐僧念经。",
     "Once upon a time there was a stone egg on the mountain 花果山.",
 )
+
+POEMS = ("床前明月光，疑是地上霜。", "举头望明月，低头思故乡。", "春眠不觉晓，处处闻啼鸟。")
 
 
 def train(model: GPT2LMHeadModel, rows: Sequence[Sequence[int]], steps: int = 120) -> GPT2LMHeadModel:
@@ -86,4 +90,18 @@ def save_text_model(folder: Path, steps: int = 120) -> Path:
     model = train(network(len(fast), bos_token_id=end, eos_token_id=end), rows, steps)
     model.save_pretrained(folder)
     fast.save_pretrained(str(folder))
+    return folder
+
+
+def save_char_model(folder: Path, steps: int = 120) -> Path:
+    """Knows POEMS by heart, character by character, each between bos and eos, as `train-text` leaves a model."""
+    codec = TextCodec(char_tokenizer(POEMS), 64, wrapped=True).shaped()
+    examples = codec.encode_lines(POEMS, wrap=True)
+    bounds = zip(examples.offsets[:-1], examples.offsets[1:], strict=True)
+    rows = [examples.ids[begin:end].tolist() for begin, end in bounds]
+    special = {"bos_token_id": codec.bos_id, "eos_token_id": codec.eos_id, "pad_token_id": codec.pad_id}
+    model = train(network(len(codec.vocabulary), **special), rows, steps)
+    digest = vocabulary_hash(codec.vocabulary)
+    card = Card(vocabulary_hash=digest, window=64, learn="lines", objective="text", tokenizer="char")
+    save_checkpoint(folder, model, codec, card)
     return folder

@@ -14,7 +14,7 @@ from chatgpt2.codec import Codec
 from chatgpt2.errors import CheckpointError, ConfigError
 from chatgpt2.textcodec import TextCodec
 from chatgpt2.tokenizer import bert_tokenizer, char_tokenizer, train_bpe, with_specials
-from chatgpt2.vocabulary import default_vocabulary
+from chatgpt2.vocabulary import SPECIAL, default_vocabulary
 
 LINES = [
     "天地玄黄，宇宙洪荒。",
@@ -136,3 +136,12 @@ def test_a_damaged_tokenizer_is_one_clear_line(tmp_path: Path, name: str) -> Non
 def test_a_window_too_small_is_refused() -> None:
     with pytest.raises(ConfigError, match="window"):
         TextCodec(char_tokenizer("x"), 4)
+
+
+@pytest.mark.parametrize("letters", ["abc", "abcABC"])
+def test_a_bare_vocabulary_reads_texts_as_it_reads_dialogues(tmp_path: Path, letters: str) -> None:
+    """Where nothing says so, capitals are read as small letters if there are no others."""
+    (tmp_path / "vocab.txt").write_text("\n".join([*SPECIAL, *letters]) + "\n", encoding="utf-8")
+    texts, dialogues = TextCodec.load(tmp_path), Codec.load(tmp_path)
+    assert texts.begin("A b C") == dialogues.begin("A b C")
+    assert texts.unk_id not in texts.begin("A b C")

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from small_models import TEXTS
+from small_models import POEMS, TEXTS
 from transformers import pipeline
 
 from chatgpt2.checkpoint import load_any, load_checkpoint
@@ -19,14 +19,17 @@ TORCH = EngineOptions("pytorch")
 GREEDY = {"temperature": 0.0, "repetition_penalty": 1.0, "max_new_tokens": 20}
 
 
-@pytest.mark.parametrize("prompt", ["The monkey", "那猴王", "Once upon a"])
-def test_a_text_goes_on_as_the_pipeline_of_transformers_lets_it(text_model: Path, prompt: str) -> None:
-    (found,) = generate(text_model, prompt, engine=TORCH, **GREEDY)
+@pytest.mark.parametrize("prompt", ["The monkey", "那猴王", "Once upon a", "举头望", "床"])
+def test_a_text_goes_on_as_the_pipeline_of_transformers_lets_it(
+    text_model: Path, char_model: Path, prompt: str
+) -> None:
+    model = char_model if prompt in ("举头望", "床") else text_model
+    (found,) = generate(model, prompt, engine=TORCH, **GREEDY)
     with quiet_transformers():
-        theirs = pipeline("text-generation", model=str(text_model))
+        theirs = pipeline("text-generation", model=str(model))
         (row,) = theirs(prompt, max_new_tokens=20, do_sample=False)
     assert prompt + found.texts[0] == row["generated_text"].rstrip("�")  # we keep half a character back
-    assert any(text.startswith(prompt + found.texts[0]) for text in TEXTS)
+    assert any(text.startswith(prompt + found.texts[0]) for text in (*TEXTS, *POEMS))
 
 
 def test_a_dialogue_goes_on_as_the_pipeline_of_transformers_lets_it(dialogue_model: Path) -> None:

@@ -10,6 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from chatgpt2.surgery import Description
+    from chatgpt2.surgery.spoken import Objective
 
 _FOLDER = click.Path(path_type=Path)
 _OUT = click.option("-o", "--out", required=True, type=_FOLDER, help="Where the result goes.")
@@ -125,18 +126,26 @@ def resize(directory: str, vocabulary: Path | None, add: tuple[str, ...], out: P
 @model.command("convert")
 @click.argument("source", metavar="DIR_OR_FILE", type=_FOLDER)
 @click.option(
-    "--vocabulary", type=_FOLDER, help="The model's vocab.txt. [default: the one beside the weights]"
+    "--vocabulary", type=_FOLDER, help="The model's vocab.txt. [default: the tokenizer beside the weights]"
+)
+@click.option(
+    "--objective",
+    type=click.Choice(["dialogue", "text"]),
+    help="Whether the model answers or goes on with texts. [default: told from its files]",
 )
 @_OUT
 @_FORCE
-def convert(source: Path, vocabulary: Path | None, out: Path, force: bool) -> None:
-    """Make a plain model of an older or foreign one: GPT2-chitchat, old pytorch_model.bin, UER, CDial."""
+def convert(
+    source: Path, vocabulary: Path | None, objective: Objective | None, out: Path, force: bool
+) -> None:
+    """Make a plain model of an older or foreign one: GPT2-chitchat, English GPT-2, old files, UER, CDial."""
     from chatgpt2.surgery import convert as make_plain
 
-    for note in make_plain(source, out, vocabulary=vocabulary, force=force).notes:
+    done = make_plain(source, out, vocabulary=vocabulary, objective=objective, force=force)
+    for note in done.notes:
         click.echo(f"• {note}")
     click.echo(f"{out}: loads here and in transformers.")
-    click.echo(f"Next: chatgpt2 chat --model {out}")
+    click.echo(f"Next: chatgpt2 {'chat --model' if done.objective == 'dialogue' else 'generate'} {out}")
 
 
 @model.command("merge")

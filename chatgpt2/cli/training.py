@@ -153,19 +153,14 @@ def _new(kind: type[Options], options: dict[str, Any], source: str) -> Options:
 
 def _resumed(ctx: click.Context, kind: type[Options], options: dict[str, Any], source: str) -> Options:
     from chatgpt2.errors import ConfigError
-    from chatgpt2.training.run import Run, resumed_options
+    from chatgpt2.training.run import resumed_options
 
     if options["out"] is None:
         raise ConfigError("--resume needs --out: the folder of the run")
-    saved = Run.read(options["out"]).options
-    if not isinstance(saved, kind):
-        raise ConfigError(
-            f"--resume: the run in {options['out']} is one of `chatgpt2 {saved.command}`: use that"
-        )
     given = {key: value for key, value in options.items() if _is_given(ctx, key) and key != source}
     if options[source] and any(_is_given(ctx, name) for name in (source, "train")):
         given[source] = options[source]
-    return resumed_options(saved, given)
+    return resumed_options(kind, {**given, "out": options["out"]})
 
 
 def _is_given(ctx: click.Context, name: str) -> bool:

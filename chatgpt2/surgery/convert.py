@@ -15,12 +15,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from chatgpt2.card import Card
-from chatgpt2.checkpoint import repair_special_ids, save_checkpoint
-from chatgpt2.codec import Codec
+from chatgpt2.anycodec import AnyCodec
+from chatgpt2.checkpoint import save_checkpoint, set_special_ids
 from chatgpt2.errors import CheckpointError, ConfigError
 from chatgpt2.surgery.place import fresh_folder
-from chatgpt2.vocabulary import load_vocabulary, vocabulary_hash
+from chatgpt2.surgery.spoken import Objective, card_of, codec_of, narrowed, objective_of
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.bin", "*.pt", "*.pth")
 _WRAPPINGS = ("state_dict", "model", "model_state_dict", "module")
@@ -28,6 +27,7 @@ _WRAPPED_NAME = re.compile(r"^(module\.|_orig_mod\.|model\.(?=transformer\.|lm_h
 _BUFFER = re.compile(r"\.attn\.(bias|masked_bias)$")  # the causal mask, which older versions kept in the file
 _HEAD, _TOKENS = "lm_head.weight", "transformer.wte.weight"
 _WIDTH_OF_A_HEAD = 64
+_TRANSLATED = "UER names were translated"
 
 # UER-py's names (its own converter says the same). True: a Linear, whose matrix Conv1D keeps transposed.
 _UER = {
@@ -58,17 +58,24 @@ _UER_QKV = re.compile(r"self_attn\.linear_layers\.([012])\.(weight|bias)")
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """What was found and put right, one line each."""
+    """What was found and put right, one line each, and what the model is for."""
 
     notes: tuple[str, ...]
+    objective: Objective
 
 
 def convert(
-    source: str | Path, out: str | Path, *, vocabulary: str | Path | None = None, force: bool = False
+    source: str | Path,
+    out: str | Path,
+    *,
+    vocabulary: str | Path | None = None,
+    objective: Objective | None = None,
+    force: bool = False,
 ) -> Converted:
     """Write the model in `source`, a folder or a file of weights, to `out` as a plain Hugging Face directory.
 
     vocabulary  vocab.txt, where it does not lie beside the weights
+    objective   what it has learned, dialogue or text; None: told from the files
 
     Files are read with `weights_only`: one that would run code is refused. Raises CheckpointError or ConfigError.
     """
@@ -78,16 +85,15 @@ def convert(
     folder = source if source.is_dir() else source.parent
     notes: list[str] = []
     state = named(_read(source), notes)
-    codec = _codec(folder, vocabulary)
+    learned = objective_of(folder, objective, vocabulary, uer=_TRANSLATED in notes, notes=notes)
+    codec = codec_of(folder, learned, vocabulary)
     model = _model(state, _config(folder / "config.json"), notes)
-    window = min(codec.window, model.config.n_positions)
-    codec = Codec(codec.vocabulary, window, codec.lowercase)
+    codec = narrowed(codec, min(codec.window, model.config.n_positions))
     _check_entries(codec, model, notes)
-    repair_special_ids(model, codec)
-    card = Card(vocabulary_hash=vocabulary_hash(codec.vocabulary), window=window)
+    set_special_ids(model, codec)
     with fresh_folder(Path(out), force=force, source=folder) as draft:
-        save_checkpoint(draft, model, codec, card)
-    return Converted(tuple(notes))
+        save_checkpoint(draft, model, codec, card_of(codec, learned))
+    return Converted(tuple(notes), learned)
 
 
 def _read(source: Path) -> dict[str, Tensor]:
@@ -132,7 +138,7 @@ def named(state: Mapping[str, Tensor], notes: list[str]) -> dict[str, Tensor]:
             "and not before, so no GPT-2 computes the same. CDial-GPT2_LCCC-base is a GPT-2"
         )
     if any(name.startswith("encoder.transformer.") for name in plain):
-        notes.append("UER names were translated")
+        notes.append(_TRANSLATED)
         return _from_uer(plain)
     kept = {name: each for name, each in plain.items() if not _BUFFER.search(name)}
     if len(kept) < len(plain):
@@ -174,15 +180,6 @@ def _config(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}): restore it or delete it") from error
     return raw if isinstance(raw, dict) else {}
-
-
-def _codec(folder: Path, vocabulary: Path | None) -> Codec:
-    if vocabulary is not None:
-        return Codec(load_vocabulary(vocabulary), 1024)
-    try:
-        return Codec.load(folder)
-    except CheckpointError as error:
-        raise CheckpointError(f"{error}: give the model's vocab.txt with --vocabulary") from error
 
 
 def _model(state: dict[str, Tensor], told: Mapping[str, Any], notes: list[str]) -> GPT2LMHeadModel:
@@ -248,7 +245,7 @@ def _sizes(state: Mapping[str, Tensor], told: Mapping[str, Any], notes: list[str
     )
 
 
-def _check_entries(codec: Codec, model: GPT2LMHeadModel, notes: list[str]) -> None:
+def _check_entries(codec: AnyCodec, model: GPT2LMHeadModel, notes: list[str]) -> None:
     rows, entries = model.config.vocab_size, len(codec.vocabulary)
     if entries > rows:
         raise CheckpointError(
@@ -256,6 +253,7 @@ def _check_entries(codec: Codec, model: GPT2LMHeadModel, notes: list[str]) -> No
         )
     if entries < rows:
         notes.append(f"{rows - entries} rows of the embedding belong to no entry; they are never said")
-    notes.append(
-        f"bos, eos and pad are [CLS], [SEP] and [PAD] (ids {codec.cls_id}, {codec.sep_id}, {codec.pad_id})"
-    )
+    ids = (codec.bos_id, codec.eos_id, codec.pad_id)
+    names = ["none" if each is None else codec.vocabulary[each] for each in ids]
+    numbers = ", ".join(str(each) for each in ids if each is not None)
+    notes.append(f"bos, eos and pad are {names[0]}, {names[1]} and {names[2]} (ids {numbers})")

@@ -12,7 +12,7 @@ from pathlib import Path
 from chatgpt2.device import free_bytes
 from chatgpt2.errors import ChatGPT2Error, CheckpointError, ConfigError
 from chatgpt2.training.options import RunOptions
-from chatgpt2.training.plan import Plan
+from chatgpt2.training.plan import Plan, default_lr
 
 _OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
 
@@ -47,8 +47,14 @@ def not_finite(problem: str, text: str, options: RunOptions, plan: Plan, saved: 
     saved  the last good step that is kept; 0: none
     """
     more = " --precision fp32" if plan.bf16 else ""
-    again = f"chatgpt2 {options.command} --resume --out {shlex.quote(str(options.out))} --lr {plan.lr / 10:g}{more}"
-    kept = f"the weights of step {saved:,} are kept in {options.out / 'checkpoints'}" if saved else ""
+    lr = min(plan.lr / 10, default_lr(options))
+    again = f"chatgpt2 {options.command} --resume --out {shlex.quote(str(options.out))} --lr {lr:g}{more}"
+    kept = (
+        f"the weights of step {saved:,} are kept in {options.out / 'checkpoints'}; if they are ruined already and it "
+        "ends so again, begin anew in another --out"
+        if saved
+        else ""
+    )
     return ConfigError(
         f"{problem}, in the batch that begins with {text!r}: look at that text, or go on with a lower learning rate "
         f"(`{again}`); {kept or 'no step was saved before'}"

@@ -125,7 +125,10 @@ def learn(
     with PartialState(cpu=device == "cpu").main_process_first():  # one process tokenises, all read
         task = task_of(device)
     if run and run.data_fingerprint != task.fingerprint:
-        raise ConfigError(f"--resume: the corpus is not the one that the run in {options.out} began with")
+        raise ConfigError(
+            f"--resume: the corpus is not the one that the run in {options.out} began with: restore its files, or "
+            "train on the new ones in another --out"
+        )
     if options.base is None and task.primed:
         counts = task.learned.counts(len(task.start.codec.vocabulary))
         prime(task.start.model, counts, options.seed)

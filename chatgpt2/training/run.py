@@ -144,7 +144,20 @@ def _command(out: Path) -> str:
         return TrainOptions.command
 
 
-def resumed_options(saved: Options, given: dict[str, Any]) -> Options:
+def resumed_options(kind: type[Options], given: dict[str, Any]) -> Options:
+    """The options of the run in the folder `given["out"]`, which must be of this kind; what else is given must be
+    as it began. Raises ConfigError."""
+    saved = Run.read(given["out"]).options
+    if not isinstance(saved, kind):
+        raise ConfigError(
+            f"--resume: the run in {given['out']} is one of `chatgpt2 {saved.command}`: use that"
+        )
+    if unknown := given.keys() - {field.name for field in fields(kind)}:
+        raise ConfigError(f"{kind.command} has no option {min(unknown)!r}: leave it out")
+    return _again(saved, given)
+
+
+def _again(saved: Options, given: dict[str, Any]) -> Options:
     """The options of the saved run; one given again must be the same, unless it cannot change the result or is one
     that a run may have come to an end by.
 
@@ -190,7 +203,9 @@ def changed_plan(was: Plan, now: Plan) -> str:
 
 def _spelled(value: Any) -> str:
     """An option's value as it is typed."""
-    return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
 
 
 def versions() -> dict[str, str]:

@@ -130,9 +130,10 @@ def _require(options: TextOptions, learned: Material, window: int) -> None:
     """Refuse what a run could learn nothing from."""
     where = ", ".join(map(str, options.paths))
     if options.shape == "stream" and learned.tokens < window:
+        smaller = f"--block {max(8, learned.tokens // 2)} or " if learned.tokens >= 8 else ""
         raise ConfigError(
-            f"{where}: {learned.tokens:,} tokens to train on are less than one window of {window}: give --block "
-            f"{max(8, learned.tokens // 2)} or more text"
+            f"{where}: {learned.tokens:,} tokens to train on are less than one window of {window}: give "
+            f"{smaller}more text"
         )
     if learned.tokens < _SHORTEST or not len(learned):
         raise ConfigError(f"{where}: no text is left to train on; --split gives its share to others")

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from small_models import TALKS, TEXTS
+from click.testing import CliRunner
+from small_models import POEMS, TALKS, TEXTS
 
 from chatgpt2.assessment import Options, compare, evaluate
+from chatgpt2.assessment.card import shown
+from chatgpt2.assessment.result import NAMES
 from chatgpt2.checkpoint import load_any
+from chatgpt2.cli.evaluate import evaluate as command
 from chatgpt2.errors import ConfigError, CorpusError
 
 
@@ -160,3 +165,23 @@ def test_a_model_of_dialogues_is_measured_on_texts_too(dialogue_model: Path, tmp
     found = evaluate(dialogue_model, [path], Options("lines"))
     assert (found.data.items, found.data.kind) == (len(TALKS), "texts")
     assert math.isfinite(found.held_out["loss"].value)
+
+
+@pytest.mark.parametrize("kind", ["text_model", "char_model"])
+def test_the_card_of_a_model_of_texts_has_its_figures_and_no_replies(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str
+) -> None:
+    model = shutil.copytree(request.getfixturevalue(kind), tmp_path / "model")
+    (tmp_path / "lines.txt").write_text("\n".join((*TEXTS, *POEMS) * 5) + "\n", encoding="utf-8")
+    done = CliRunner().invoke(command, [str(model), str(tmp_path / "lines.txt")])
+    assert done.exit_code == 0, done.output
+    card = (model / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("---\nlibrary_name: transformers\npipeline_tag: text-generation\n---\n\n# model\n")
+    what = "pieces of text" if kind == "text_model" else "texts"
+    assert f" {what} (" in card and "of `lines.txt`" in card
+    found = evaluate(model, [tmp_path / "lines.txt"])
+    for name in ("loss", "perplexity", "perplexity_per_character"):
+        row = f"| {NAMES[name][0]} | {shown(name, found.figures[name])} |"
+        assert row in card
+    assert "people" not in card and "distinct" not in card
+    assert (model / "evaluation.png").read_bytes().startswith(b"\x89PNG")

@@ -7,10 +7,16 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 from logits import logits_of
+from small_models import POEMS, TEXTS
 from torch import Tensor
+from transformers import pipeline
 
-from chatgpt2.checkpoint import load_checkpoint
+from chatgpt2.anycodec import require_dialogue
+from chatgpt2.card import Card
+from chatgpt2.checkpoint import load_any, load_checkpoint
+from chatgpt2.cli import cli
 from chatgpt2.engine.base import EngineOptions
 from chatgpt2.errors import CheckpointError, ConfigError
 from chatgpt2.surgery import convert
@@ -18,6 +24,7 @@ from chatgpt2.vocabulary import save_vocabulary
 from chatgpt2.writing import generate
 
 State = dict[str, Tensor]
+SHORT: Any = {"max_new_tokens": 30, "max_length": None, "do_sample": False, "return_full_text": False}
 
 
 @pytest.fixture
@@ -53,8 +60,10 @@ def test_gpt2_chitchat_with_ids_outside_its_vocabulary(
         tmp_path / "chitchat", dialogue_model, state, bos_token_id=50256, eos_token_id=50256, n_head=2, n_ctx=64,
         activation_function="gelu_new", model_type="gpt2",
     )  # fmt: skip
-    notes = convert(source, tmp_path / "made").notes
-    assert any("causal masks" in note for note in notes)
+    done = convert(source, tmp_path / "made")
+    assert done.objective == "dialogue"
+    assert any("causal masks" in note for note in done.notes)
+    assert any("answers in dialogues; if that is wrong: --objective text" in note for note in done.notes)
     assert same(tmp_path / "made", dialogue_model)
     config = json.loads((tmp_path / "made" / "config.json").read_text())
     assert (config["bos_token_id"], config["eos_token_id"], config["pad_token_id"]) == (2, 3, 0)
@@ -103,6 +112,80 @@ def test_old_files_in_their_wrappings(
     assert same(tmp_path / "made", dialogue_model)
 
 
+def goes_on(model: Path, prompt: str) -> str:
+    (found,) = generate(
+        model, prompt, engine=EngineOptions("pytorch"), temperature=0.0, repetition_penalty=1.0
+    )
+    return prompt + found.texts[0]
+
+
+@pytest.fixture
+def english(text_model: Path, tmp_path: Path) -> Path:
+    """As gpt2 lay on the hub in 2019: pytorch_model.bin, vocab.json, merges.txt, a config that names no type."""
+    folder = tmp_path / "gpt2"
+    folder.mkdir()
+    model = json.loads((text_model / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+    (folder / "vocab.json").write_text(json.dumps(model["vocab"]))
+    merges = "".join(f"{' '.join(pair)}\n" for pair in model["merges"])
+    (folder / "merges.txt").write_text(f"#version: 0.2\n{merges}", encoding="utf-8")
+    loaded = load_any(text_model).model
+    old = {
+        name.removeprefix("transformer."): each.clone()
+        for name, each in loaded.state_dict().items()
+        if name != "lm_head.weight"
+    }
+    for layer in range(2):
+        old[f"h.{layer}.attn.bias"] = torch.tril(torch.ones(1, 1, 64, 64))
+    torch.save(old, folder / "pytorch_model.bin")
+    told = {
+        "n_ctx": 64,
+        "n_embd": 64,
+        "n_head": 2,
+        "n_layer": 2,
+        "n_positions": 64,
+        "layer_norm_epsilon": 1e-5,
+    }
+    (folder / "config.json").write_text(json.dumps({**told, "vocab_size": len(model["vocab"])}))
+    return folder
+
+
+def test_an_english_gpt2_as_it_lay_on_the_hub_becomes_a_model_of_texts(
+    english: Path, text_model: Path, tmp_path: Path
+) -> None:
+    made = tmp_path / "made"
+    done = CliRunner().invoke(cli, ["model", "convert", str(english), "-o", str(made)])
+    assert (done.exit_code, done.output.splitlines()[-1]) == (0, f"Next: chatgpt2 generate {made}")
+    card = Card.read(made)
+    assert card is not None and (card.objective, card.tokenizer, card.window) == ("text", "bpe", 64)
+    assert torch.equal(logits_of(made), logits_of(text_model))
+    prompt = "Once upon a"
+    assert goes_on(made, prompt) == goes_on(text_model, prompt) == TEXTS[2]
+    (theirs,) = pipeline("text-generation", model=str(made))(prompt, **SHORT)
+    assert prompt + theirs["generated_text"] == TEXTS[2]
+    text = tmp_path / "lines.txt"
+    text.write_text("A monkey went up the mountain.\n" * 20, encoding="utf-8")
+    length = ("--steps", "2", "--device", "cpu", "--threads", "1", "--samples", "0", "--as", "lines")
+    trained = CliRunner().invoke(
+        cli, ["train-text", str(text), "--base", str(made), "--out", str(tmp_path / "tuned"), *length]
+    )
+    assert (trained.exit_code, "unknown" in trained.output) == (0, False), trained.output
+    with pytest.raises(ConfigError, match="--objective dialogue: dialogues need BERT's vocabulary"):
+        convert(english, tmp_path / "other", objective="dialogue")
+    with pytest.raises(ConfigError, match="--objective poetry: choose one of dialogue, text"):
+        convert(english, tmp_path / "other", objective="poetry")  # type: ignore[arg-type]
+
+
+def test_what_a_card_says_and_what_is_asked_for_decide(
+    dialogue_model: Path, char_model: Path, tmp_path: Path
+) -> None:
+    assert convert(char_model, tmp_path / "char").objective == "text"
+    assert goes_on(tmp_path / "char", "举头") == POEMS[1]
+    assert convert(dialogue_model, tmp_path / "talks").objective == "dialogue"
+    done = convert(dialogue_model, tmp_path / "texts", objective="text")
+    assert (done.objective, Card.read(tmp_path / "texts").objective) == ("text", "text")  # type: ignore[union-attr]
+    assert convert(tmp_path / "texts", tmp_path / "again").objective == "text"
+
+
 def as_uer(state: State, old: bool) -> State:
     """The names of UER-py, older (word_embedding) or newer (word.embedding)."""
     word, pos, target = (
@@ -141,11 +224,19 @@ def test_uer_names(dialogue_model: Path, state: State, tmp_path: Path, old: bool
     folder = save(
         tmp_path / "uer", dialogue_model, as_uer(state, old), "cluecorpussmall_gpt2.bin", heads_num=2
     )
-    notes = convert(
-        folder / "cluecorpussmall_gpt2.bin", tmp_path / "made", vocabulary=folder / "vocab.txt"
-    ).notes
-    assert "UER names were translated" in notes
+    source, words = folder / "cluecorpussmall_gpt2.bin", folder / "vocab.txt"
+    done = convert(source, tmp_path / "made", vocabulary=words, objective="dialogue")
+    assert "UER names were translated" in done.notes
     assert same(tmp_path / "made", dialogue_model)
+    done = convert(source, tmp_path / "texts", vocabulary=words)
+    assert done.objective == "text"
+    assert any("goes on with texts; if that is wrong: --objective dialogue" in note for note in done.notes)
+    assert torch.equal(logits_of(tmp_path / "texts"), logits_of(dialogue_model))
+    assert goes_on(tmp_path / "texts", "今天天") == "今天天气真好"
+    (plain,) = pipeline("text-generation", model=str(tmp_path / "texts"))("今天天", **SHORT)
+    assert plain["generated_text"].replace(" ", "") == "气真好"
+    with pytest.raises(CheckpointError, match="was trained on plain text"):
+        require_dialogue(tmp_path / "texts")
 
 
 def test_without_a_config_the_heads_are_guessed_and_it_is_said(

@@ -9,16 +9,22 @@ import torch
 from logits import IDS, logits_of
 from transformers import AutoTokenizer
 
+from chatgpt2.anycodec import load_codec
+from chatgpt2.card import Card
 from chatgpt2.checkpoint import load_any
 from chatgpt2.errors import ConfigError
 from chatgpt2.surgery import export
 
 
 @pytest.mark.skipif(importlib.util.find_spec("onnxruntime") is None, reason="onnxruntime is not installed")
-def test_onnx_says_the_same_with_and_without_a_past(dialogue_model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["dialogue_model", "text_model", "char_model"])
+def test_onnx_says_the_same_with_and_without_a_past(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str
+) -> None:
     import onnxruntime
 
-    export(dialogue_model, tmp_path / "onnx", "onnx")
+    model: Path = request.getfixturevalue(kind)
+    export(model, tmp_path / "onnx", "onnx")
     session = onnxruntime.InferenceSession(
         tmp_path / "onnx" / "model.onnx", providers=["CPUExecutionProvider"]
     )
@@ -36,9 +42,14 @@ def test_onnx_says_the_same_with_and_without_a_past(dialogue_model: Path, tmp_pa
         result = dict(zip(outputs, session.run(None, {**inputs, **past}), strict=True))
         found.append(result.pop("logits"))
         past = {name.replace("present", "past_key_values"): each for name, each in result.items()}
-    assert np.allclose(np.concatenate(found, 1), logits_of(dialogue_model).numpy(), atol=1e-4)
-    assert len(AutoTokenizer.from_pretrained(tmp_path / "onnx")) == len(
-        load_any(dialogue_model).codec.vocabulary
+    assert np.allclose(np.concatenate(found, 1), logits_of(model).numpy(), atol=1e-4)
+    text = "那猴王 望明月 king"
+    assert AutoTokenizer.from_pretrained(tmp_path / "onnx")(text) == AutoTokenizer.from_pretrained(model)(
+        text
+    )
+    assert (
+        load_codec(tmp_path / "onnx", Card.read(tmp_path / "onnx")).vocabulary
+        == load_any(model).codec.vocabulary
     )
 
 
