@@ -24,7 +24,7 @@ _FORBIDDEN = -100.0  # the strongest logit_bias that the protocol knows: never s
 _CONNECT_SECONDS = 5.0
 _LOOK_SECONDS = 3.0  # for the list of models, which costs a server nothing
 _FRESH_SECONDS = 3.0  # that what was found holds
-_ASLEEP = {500, 502, 503, 504}  # a server that restarts, or a proxy before one
+_LONGEST_WAIT = 10.0  # seconds that a server may ask for and somebody still waits for a reply
 
 
 class RemoteEngine:
@@ -88,9 +88,10 @@ class RemoteEngine:
                 if begun:
                     what = f"the connection to {self._there} broke off in a reply: {_what(error)}"
                     raise EngineError(what) from error
-                if attempt == self._attempts - 1:
+                after = error.after if isinstance(error, _Asleep) else 0
+                if attempt == self._attempts - 1 or after > _LONGEST_WAIT:
                     raise _given_up(self._there, error) from error
-                await asyncio.sleep(self._wait * 2**attempt * random.uniform(0.5, 1))
+                await asyncio.sleep(max(after, self._wait * 2**attempt * random.uniform(0.5, 1)))
 
     async def _ask(self, prompt: list[int], params: SamplingParams) -> AsyncGenerator[Step]:
         body = self._body(prompt, params, self._model or await self._first_model())
@@ -171,8 +172,8 @@ class RemoteEngine:
             text = _message(json.loads(text))
         except ValueError:
             text = " ".join(text.split())[:200]
-        if response.status_code in _ASLEEP or response.status_code == httpx.codes.TOO_MANY_REQUESTS:
-            raise _Asleep(response.status_code, text)
+        if response.is_server_error or response.status_code == httpx.codes.TOO_MANY_REQUESTS:
+            raise _Asleep(response, text)
         raise EngineError(f"{self._there} refused ({response.status_code}): {text}")
 
     async def check(self) -> None:
@@ -219,17 +220,20 @@ class RemoteEngine:
 
 
 class _Asleep(Exception):
-    """The server answers, but not now."""
+    """The server answers, but not now; maybe `after` so many seconds."""
 
-    def __init__(self, status: int, text: str) -> None:
-        self.status = status
-        super().__init__(f"{status}: {text}")
+    def __init__(self, response: httpx.Response, text: str) -> None:
+        self.status = response.status_code
+        asked = response.headers.get("retry-after", "")  # or a date, which nobody here sends
+        self.after = float(asked) if asked.isdecimal() else 0.0
+        super().__init__(f"{self.status}: {text}")
 
 
 def _given_up(url: str, error: Exception) -> EngineError:
     if isinstance(error, _Asleep):
         kind = EngineBusy if error.status == httpx.codes.TOO_MANY_REQUESTS else EngineError
-        return kind(f"{url} does not answer now ({error}): try again later")
+        when = f"in {error.after:.0f} seconds" if error.after else "later"
+        return kind(f"{url} does not answer now ({error}): try again {when}")
     return EngineError(f"{url} cannot be reached ({_what(error)}): is the server running there?")
 
 

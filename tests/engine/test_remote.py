@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 
+import psutil
 import pytest
-from fakes.completions import FakeCompletions, answer
+from fakes.completions import FakeCompletions, Fault, answer
+from storms import storm
 
 from chatgpt2.engine.base import SamplingParams, Step, check
 from chatgpt2.engine.remote import RemoteEngine
@@ -70,7 +73,34 @@ async def test_a_reply_that_is_cut_ends_with_length(remote: RemoteEngine) -> Non
     assert said[-1].finish == "length"
 
 
-@pytest.mark.parametrize("fault", ["503", "429", "hang up"])
+FAULTS: list[Fault] = [
+    "500", "503", "507", "429", "hang up", "break off", "no ids", "refuse", "error", "garbage",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_everyone_gets_their_own_tokens_in_order_once(server: FakeCompletions, seed: int) -> None:
+    """1,000 requests in four storms; the server refuses, breaks off and talks nonsense. Nothing is left behind."""
+    rng, open_files = random.Random(seed), psutil.Process().num_fds()
+    remote = engine(server, wait=0.001)
+    said = [[2, *rng.sample(range(4, 60), 5), 3] for _ in range(40)]
+    known = [(prompt, answer(prompt)) for prompt in said]
+
+    def befall(number: int) -> None:
+        if rng.random() < 0.3:
+            server.faults.append(rng.choice(FAULTS))
+
+    ended = await storm(remote, rng, known, PARAMS, befall)
+    assert all(ended[why] for why in ("complete", "left", "cancelled", "failed"))
+    server.faults.clear()
+    assert ids(await ask(remote, PROMPT)) == answer(PROMPT)
+    await remote.close()
+    async with asyncio.timeout(20):
+        while server.connections or psutil.Process().num_fds() > open_files:
+            await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("fault", ["500", "503", "507", "429", "hang up"])
 async def test_what_fails_before_the_first_token_is_asked_again(
     remote: RemoteEngine, server: FakeCompletions, fault: str
 ) -> None:
@@ -98,6 +128,26 @@ async def test_what_cannot_be_had_says_why(
     with pytest.raises(EngineError, match=why):
         await ask(remote, PROMPT)
     assert len(server.bodies) == asked
+
+
+async def test_it_waits_as_long_as_the_server_asks_for_unless_that_is_too_long(
+    remote: RemoteEngine, server: FakeCompletions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    async def wait(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", wait)
+    server.retry_after = 7
+    server.faults.extend(["503", "429"])
+    assert ids(await ask(remote, PROMPT)) == answer(PROMPT)
+    assert waits == [7, 7]
+    server.retry_after = 3600
+    server.faults.append("429")
+    with pytest.raises(EngineBusy, match="try again in 3600 seconds"):
+        await ask(remote, PROMPT)
+    assert waits == [7, 7] and len(server.bodies) == 4
 
 
 async def test_a_server_that_stays_busy_is_busy(remote: RemoteEngine, server: FakeCompletions) -> None:

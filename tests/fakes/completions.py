@@ -12,7 +12,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
-Fault = Literal["503", "429", "hang up", "break off", "no ids", "refuse", "error", "hold", "garbage"]
+Fault = Literal[
+    "500", "503", "507", "429", "hang up", "break off", "no ids", "refuse", "error", "hold", "garbage"
+]
 
 _KINDS: dict[str, tuple[type, ...]] = {
     "model": (str,),
@@ -44,6 +46,8 @@ class FakeCompletions:
     def __init__(self, vocabulary: int, key: str | None = None, stop_id: int = 3) -> None:
         self.vocabulary, self.key, self.stop_id = vocabulary, key, stop_id
         self.faults: deque[Fault] = deque()
+        self.retry_after: int | None = None  # seconds, said with every refusal that is not for good
+        self.connections = 0  # that are open
         self.bodies: list[dict[str, Any]] = []
         self.left = asyncio.Event()  # a caller has gone in the middle of a reply
         self.go: asyncio.Event | None = None  # what follows the first token waits for it
@@ -59,12 +63,14 @@ class FakeCompletions:
             server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         try:
             await self._answer_one(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             self.left.set()
         finally:
             writer.close()
+            self.connections -= 1
 
     async def _answer_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("ascii")
@@ -111,8 +117,9 @@ class FakeCompletions:
     ) -> None:
         if fault == "hang up":
             return None
-        if fault in ("503", "429"):
-            return self._plain(writer, int(fault), {"error": {"message": "the model is loading"}})
+        if fault and fault.isdigit():
+            after = [] if self.retry_after is None else [f"Retry-After: {self.retry_after}"]
+            return self._plain(writer, int(fault), {"error": {"message": "the model is loading"}}, *after)
         if fault == "refuse":
             return self._plain(writer, 400, {"error": {"message": "the context is too long"}})
         writer.write(
@@ -174,9 +181,13 @@ class FakeCompletions:
         return ["not json"] if fault == "garbage" else [*events, "[DONE]"]
 
     @staticmethod
-    def _plain(writer: asyncio.StreamWriter, status: int, body: dict[str, Any]) -> None:
+    def _plain(writer: asyncio.StreamWriter, status: int, body: dict[str, Any], *headers: str) -> None:
         data = json.dumps(body).encode()
-        writer.write(
-            b"HTTP/1.1 %d -\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s"
-            % (status, len(data), data)
-        )
+        lines = [
+            f"HTTP/1.1 {status} -",
+            "Content-Type: application/json",
+            f"Content-Length: {len(data)}",
+            "Connection: close",
+            *headers,
+        ]
+        writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + data)
