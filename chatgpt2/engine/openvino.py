@@ -143,7 +143,8 @@ class OpenVinoEngine:
     window, vocabulary  of the model
     max_batch           replies generated at once; more wait
     max_waiting         requests that may wait; more are refused with EngineBusy
-    prefix_tokens       tokens of running and earlier replies whose keys and values are kept
+    prefix_tokens       tokens of running and earlier replies whose keys and values are kept, at the least; all
+                        running replies have room at their longest in any case
     threads             None: all cores
     properties          of OpenVINO: `FAST`, `EXACT` or others
     fallback            makes the engine for what GenAI cannot do: `no_repeat_ngram` while sampling

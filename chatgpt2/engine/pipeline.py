@@ -45,8 +45,10 @@ def scheduler(setup: Setup) -> Any:
     """GenAI's SchedulerConfig."""
     config = genai.SchedulerConfig()
     config.enable_prefix_caching = True
-    # A reply owns its last block alone, whatever else is shared.
-    config.num_kv_blocks = -(-max(setup.window, setup.prefix_tokens) // _BLOCK) + setup.max_batch
+    # Room for all replies at their longest: where it is short GenAI (2026.4) puts replies off, and when some are
+    # cancelled then, others get wrong tokens. A reply owns its last block alone.
+    running = setup.max_batch * -(-setup.window // _BLOCK)
+    config.num_kv_blocks = max(running, -(-setup.prefix_tokens // _BLOCK)) + setup.max_batch
     config.max_num_seqs = setup.max_batch
     config.max_num_batched_tokens = setup.prompt_tokens_per_step
     config.dynamic_split_fuse = True

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +20,9 @@ from typing import Any
 import psutil
 import pytest
 from callers import ENDLESS, GREEDY, WILD, engine, engine_threads, reply, steps
+from first_tokens import SETTINGS, assert_alike, draws
 from little_language import BANNED, SEP, VOCABULARY, WINDOW, prompts
+from storms import CALLERS, storm
 from transformers import GPT2LMHeadModel
 
 from chatgpt2.engine.base import Engine, SamplingParams, Weights, check
@@ -29,6 +31,7 @@ from chatgpt2.errors import EngineBusy, EngineError
 
 pytest.importorskip("openvino_genai", reason="openvino-genai is not installed")
 
+from chatgpt2.engine.messages import Add
 from chatgpt2.engine.openvino import EXACT, FAST, OpenVinoEngine, _Replies
 
 PROMPTS = prompts(12, seed=5)
@@ -86,37 +89,38 @@ async def test_small_weights_say_nearly_the_same(
     await small.close()
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("seed", "rows", "kept"), [(0, 3, 0), (1, 16, 1000), (2, 64, 16_384), (3, 16, 0)])
 async def test_everyone_gets_their_own_tokens_in_order_once(
-    files: Path, endless: list[list[int]], seed: int
+    files: Path, endless: list[list[int]], seed: int, rows: int, kept: int
 ) -> None:
-    """1,000 requests in three runs; some leave early, some are cancelled; nothing is left behind."""
-    rng = random.Random(seed)
-    shared = serve(files, max_batch=rng.choice([3, 16, 64]))
+    """1,000 requests in four storms; OpenVINO raises, and its process is killed. Nothing is left behind."""
+    rng, open_files = random.Random(seed), psutil.Process().num_fds()
+    shared = serve(files, max_batch=rows, prefix_tokens=kept)
+    mishaps = {number: rng.random() < 0.5 for number in rng.sample(range(CALLERS * 4 // 5), 3)}
+    processes = {process(shared)}
 
-    async def caller() -> None:
-        which, tokens = rng.randrange(len(PROMPTS)), rng.randint(1, 60)
-        patience = rng.choice([1000, 1000, rng.randint(1, 60)])
-        params = replace(ENDLESS, max_new_tokens=tokens)
-        await asyncio.sleep(rng.random() / 2)
-        got: list[int] = []
-        async with aclosing(shared.generate(PROMPTS[which], params)) as stream:
-            async for step in stream:
-                got += step.ids
-                if len(got) >= patience:
-                    break
-        assert got[: min(tokens, patience)] == endless[which][: min(tokens, patience)]
-        assert len(got) == tokens or len(got) >= patience
+    def befall(number: int) -> None:
+        child = shared._replies._child
+        if number not in mishaps or child is None or not child.alive:  # the last mishap was just now
+            return
+        with suppress(psutil.NoSuchProcess):
+            processes.add(psutil.Process(child._process.pid))
+        if mishaps[number]:
+            child._process.kill()
+        else:
+            child.hint([Add(2**40, [5], ENDLESS, 0, 0)])  # no room for a reply: OpenVINO raises
 
-    tasks = [asyncio.create_task(caller()) for _ in range(334)]
-    for task in rng.sample(tasks, 60):
-        asyncio.get_running_loop().call_later(rng.random(), task.cancel)
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    assert not [r for r in results if r is not None and not isinstance(r, asyncio.CancelledError)]
+    ended = await storm(shared, rng, list(zip(PROMPTS, endless, strict=True)), ENDLESS, befall)
+    assert all(ended[why] for why in ("complete", "left", "cancelled", "failed"))
     await until_idle(shared)
+    every_place = [reply(shared, PROMPTS[i % len(PROMPTS)], ENDLESS) for i in range(rows)]
+    assert await asyncio.gather(*every_place) == [endless[i % len(PROMPTS)] for i in range(rows)]
     assert len(engine_threads()) == 1
+    processes.add(process(shared))
+    assert len(processes) > 1 and [each for each in processes if each.is_running()] == [process(shared)]
     await shared.close()
-    assert not engine_threads()
+    assert not engine_threads() and not any(each.is_running() for each in processes)
+    assert psutil.Process().num_fds() <= open_files
 
 
 async def test_nobody_waits_for_tokens_that_are_being_gathered(
@@ -372,39 +376,10 @@ async def test_what_genai_cannot_do_goes_to_the_fallback(files: Path, model: GPT
     assert not engine_threads()
 
 
-@pytest.mark.parametrize(
-    "params",
-    [
-        SamplingParams(temperature=1, top_k=0, top_p=1, repetition_penalty=1),
-        SamplingParams(temperature=2.5, top_k=0, top_p=1, repetition_penalty=1),
-        SamplingParams(temperature=2.5, top_k=5, top_p=1, repetition_penalty=1),
-        SamplingParams(temperature=2.5, top_k=0, top_p=0.6, repetition_penalty=1),
-        SamplingParams(temperature=2.5, top_k=6, top_p=0.7, repetition_penalty=1),
-        SamplingParams(temperature=2.5, top_k=20, top_p=1, repetition_penalty=1.8),
-    ],
-)
+@pytest.mark.parametrize("params", SETTINGS)
 async def test_sampling_means_what_it_means_to_the_reference(
     shared: OpenVinoEngine, model: GPT2LMHeadModel, params: SamplingParams
 ) -> None:
-    """The first token's distribution over 1,500 seeds is the reference's, as far as chance allows."""
-    reference, prompt = engine(model, max_waiting=2000), PROMPTS[0]
-    wide = replace(params, max_new_tokens=1, min_new_tokens=1, stop_ids=(SEP,))
-    counts = []
-    for each in (shared, reference):
-        tasks = [steps(each, prompt, replace(wide, seed=seed)) for seed in range(1500)]
-        counts.append(Counter(token for said in await _in_turns(tasks) for token in said[0].ids))
+    reference = engine(model)
+    assert_alike(await draws(shared, PROMPTS[0], params), await draws(reference, PROMPTS[0], params))
     await reference.close()
-    ours, due = counts
-    distance = sum(abs(ours[token] - due[token]) for token in {*ours, *due}) / 2 / 1500
-    assert distance < 0.02 + 0.5 * (len({*ours, *due}) / 1500) ** 0.5
-    often = {token for token, times in due.items() if times > 20}
-    assert often <= set(ours)
-    assert {token for token, times in ours.items() if times > 20} <= set(due)
-
-
-async def _in_turns(tasks: list[Any]) -> list[Any]:
-    """A few hundred at a time: no queue takes them all."""
-    said = []
-    for start in range(0, len(tasks), 300):
-        said += await asyncio.gather(*tasks[start : start + 300])
-    return said

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
-from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
@@ -21,66 +20,45 @@ from callers import (
     until_idle,
 )
 from little_language import prompts
+from storms import storm
 from transformers import GPT2LMHeadModel
 
+from chatgpt2.engine.batch import Batch
 from chatgpt2.engine.gpt2 import Gpt2
-from chatgpt2.engine.pytorch import PyTorchEngine
 from chatgpt2.errors import EngineError
 
 PROMPTS = prompts(12, seed=5)
-FAILED = -1
 
 
-async def read_some(shared: PyTorchEngine, prompt: list[int], tokens: int, patience: int) -> list[int]:
-    """Read a reply of `tokens` tokens but go away after `patience`; FAILED ends what the engine did not."""
-    got: list[int] = []
-    try:
-        async with aclosing(shared.generate(prompt, replace(ENDLESS, max_new_tokens=tokens))) as stream:
-            async for step in stream:
-                got += step.ids
-                if len(got) >= patience:
-                    break
-    except EngineError:
-        got.append(FAILED)
-    return got
-
-
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("seed", "rows", "kept"), [(0, 2, 0), (1, 7, 200), (2, 32, 4096), (3, 7, 4096)])
 async def test_everyone_gets_their_own_tokens_in_order_once(
-    model: GPT2LMHeadModel, endless: list[list[int]], monkeypatch: pytest.MonkeyPatch, seed: int
+    model: GPT2LMHeadModel,
+    endless: list[list[int]],
+    monkeypatch: pytest.MonkeyPatch,
+    seed: int,
+    rows: int,
+    kept: int,
 ) -> None:
-    """80 callers: some leave early, some are cancelled, and now and then a step fails."""
+    """1,000 requests in four storms, and now and then a step fails. Nothing is left behind."""
     rng, mishaps = random.Random(seed), random.Random(seed)
+    luck = 0.02
 
     def fail_now_and_then() -> None:
-        if mishaps.random() < 0.02:
+        if mishaps.random() < luck:
             raise RuntimeError("out of luck")
 
     before_each_step(monkeypatch, fail_now_and_then)
-    shared = engine(model, max_batch=rng.choice([2, 7, 32]))
-    failed = complete = 0
-
-    async def caller() -> None:
-        nonlocal failed, complete
-        which, tokens = rng.randrange(len(PROMPTS)), rng.randint(1, 60)
-        patience = rng.choice([1000, 1000, rng.randint(1, 60)])
-        await asyncio.sleep(rng.random() / 5)
-        got = await read_some(shared, PROMPTS[which], tokens, patience)
-        due = endless[which][: min(tokens, patience)]
-        if got[-1] == FAILED:
-            failed += 1
-            assert got[:-1] == due[: len(got) - 1]
-        else:
-            complete += 1
-            assert got == due
-
-    tasks = [asyncio.create_task(caller()) for _ in range(80)]
-    for task in rng.sample(tasks, 15):
-        asyncio.get_running_loop().call_later(rng.random() / 3, task.cancel)
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    assert not [r for r in results if r is not None and not isinstance(r, asyncio.CancelledError)]
-    assert failed and complete
+    shared = engine(model, max_batch=rows, prefix_tokens=kept)
+    ended = await storm(shared, rng, list(zip(PROMPTS, endless, strict=True)), ENDLESS)
+    assert all(ended[why] for why in ("complete", "left", "cancelled", "failed"))
     await until_idle(shared)
+    luck = 0
+    every_place = [reply(shared, PROMPTS[i % len(PROMPTS)], ENDLESS) for i in range(rows)]
+    assert await asyncio.gather(*every_place) == [endless[i % len(PROMPTS)] for i in range(rows)]
+    await until_idle(shared)
+    batch = shared._worker._batch
+    assert isinstance(batch, Batch) and len(batch._cache.ids) < 2 * rows  # it grows by doubling
+    assert sum(map(len, batch._prefixes._saved)) == batch._prefixes.tokens <= kept
     assert len(engine_threads()) == 1
     await shared.close()
     assert not engine_threads()

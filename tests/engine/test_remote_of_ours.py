@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 from callers import ENDLESS, GREEDY, WILD, engine, reply, steps
 from fakes.talking import Letters
+from first_tokens import SETTINGS, assert_alike, draws
 from little_language import BANNED, SEP, VOCABULARY, WINDOW, prompts
 from transformers import GPT2LMHeadModel
 
 from chatgpt2.chat import ChatService
+from chatgpt2.engine.base import SamplingParams
 from chatgpt2.engine.pytorch import PyTorchEngine
 from chatgpt2.engine.remote import RemoteEngine
 from chatgpt2.errors import EngineError
@@ -59,6 +61,15 @@ async def test_it_says_what_the_engine_there_says(remote: Any, there: PyTorchEng
     for params in (GREEDY, ENDLESS, replace(WILD, seed=4), replace(GREEDY, repetition_penalty=1.5)):
         got = await asyncio.gather(*(reply(remote, prompt, params) for prompt in PROMPTS))
         assert got == [await reply(there, prompt, params) for prompt in PROMPTS]
+
+
+@pytest.mark.parametrize("params", SETTINGS)
+async def test_sampling_means_what_it_means_to_the_reference(
+    remote: Any, there: PyTorchEngine, params: SamplingParams
+) -> None:
+    """With other seeds than the reference, so that equal distributions are not equal draws."""
+    ours = await draws(remote, PROMPTS[0], params, each=15, first_seed=10_000)
+    assert_alike(ours, await draws(there, PROMPTS[0], params, each=15))
 
 
 async def test_several_replies_and_a_caller_who_leaves(remote: Any, there: PyTorchEngine) -> None:
