@@ -22,7 +22,7 @@ from chatgpt2.card import Card
 from chatgpt2.device import choose_bf16, choose_device
 from chatgpt2.dialogue import Dialogue
 from chatgpt2.engine.base import Engine, EngineOptions, SamplingParams
-from chatgpt2.engine.kept import origin, remember, remembered
+from chatgpt2.engine.kept import made_of, origin, remember, remembered
 from chatgpt2.engine.openvino import EXACT, FAST, OpenVinoEngine
 from chatgpt2.engine.remote import RemoteEngine
 from chatgpt2.errors import CheckpointError, ConfigError, EngineError
@@ -220,10 +220,19 @@ def _keep_in_memory(model: torch.nn.Module) -> None:
 def _openvino(
     source: str | Path, files: Path, window: int, vocabulary: int, options: EngineOptions
 ) -> Engine:
+    served = made_of(files)
+
     def fallback() -> Engine:
         from chatgpt2.checkpoint import load_any
+        from chatgpt2.engine.export import digest
 
-        return _pytorch(load_any(source), "cpu")
+        checkpoint = load_any(source)
+        if digest(checkpoint.model) != served:  # it was trained on in the same place
+            raise EngineError(
+                f"no_repeat_ngram needs the weights that are served, but {source} has others now: load the model "
+                "again, or leave no_repeat_ngram out"
+            )
+        return _pytorch(checkpoint, "cpu")
 
     return OpenVinoEngine(
         files,

@@ -17,7 +17,7 @@ from fakes.completions import FakeCompletions
 from chatgpt2.checkpoint import Card, create_model, save_checkpoint
 from chatgpt2.codec import Codec
 from chatgpt2.engine import export
-from chatgpt2.engine.base import EngineOptions, SamplingParams
+from chatgpt2.engine.base import Engine, EngineOptions, SamplingParams
 from chatgpt2.engine.pytorch import PyTorchEngine
 from chatgpt2.errors import CheckpointError, ConfigError, EngineError
 from chatgpt2.loading import choose_engine, open_model
@@ -95,13 +95,38 @@ def test_what_was_converted_before_is_served_as_long_as_nothing_has_changed(
     create_model("tiny", codec, seed=1).save_pretrained(saved)
     assert conversions() == 1
     assert conversions() == 0
-    next((saved / "openvino").glob("fp32-*/openvino_model.bin")).write_bytes(b"cut off")
+    for file in (saved / "openvino").glob("fp32-*/openvino_model.bin"):  # of the earlier weights too
+        file.write_bytes(b"cut off")
     assert conversions() == 1
     shutil.rmtree(saved / "openvino")
     assert conversions() == 1
     Codec([*SPECIAL, *"天地人你我他它"], 64).save(saved)
     with pytest.raises(CheckpointError, match="do not belong together"):
         conversions()
+
+
+@pytest.mark.skipif(not INSTALLED, reason="openvino-genai is not installed")
+def test_other_weights_than_those_served_never_answer(saved: Path, tmp_path: Path) -> None:
+    """What openvino cannot do, PyTorch does with the weights in the directory: as long as they are the same."""
+    rare = SamplingParams(max_new_tokens=5, min_new_tokens=5, no_repeat_ngram=1)
+
+    async def talk(engine: Engine) -> int:
+        return sum([len(step.ids) async for step in engine.generate([2, 5, 6, 3], rare)])
+
+    async def served() -> None:
+        options = EngineOptions("openvino", threads=1)
+        asked, not_asked = (open_model(saved, options, tmp_path).engine for _ in range(2))
+        assert await talk(asked) == 5
+        create_model("tiny", Codec.load(saved), seed=1).save_pretrained(saved)
+        assert await talk(asked) == 5  # its weights are in memory
+        with pytest.raises(EngineError, match=r"model has others now: load the model again"):
+            await talk(not_asked)
+        again = open_model(saved, options, tmp_path).engine
+        assert await talk(again) == 5
+        for engine in (asked, not_asked, again):
+            await engine.close()
+
+    asyncio.run(served())
 
 
 def test_pytorch_serves_where_openvino_is_not_installed(

@@ -113,8 +113,12 @@ def exported(
 
     Raises EngineError when the model cannot be converted or the files cannot be written.
     """
-    import openvino
-
+    try:
+        import openvino
+    except ImportError as error:
+        raise EngineError(
+            f"OpenVINO cannot be used here ({error}): `pip install openvino-genai nncf`"
+        ) from error
     check_banned(banned_ids, model.config.vocab_size)
     target = folder / f"{weights}-{_key(model, banned_ids, weights, openvino.__version__)}"
     try:
@@ -142,12 +146,17 @@ def exported(
 
 
 def _key(model: GPT2LMHeadModel, banned_ids: Sequence[int], weights: Weights, version: str) -> str:
-    facts = [FORMAT, version, weights, sorted(set(banned_ids)), model.config.to_diff_dict()]
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
+    facts = [FORMAT, version, weights, sorted(set(banned_ids)), model.config.to_diff_dict(), digest(model)]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def digest(model: GPT2LMHeadModel) -> str:
+    """The hash of the weights. `kept.made_of` tells that of the weights which an export was made of."""
+    found = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:16]
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def _write(model: GPT2LMHeadModel, folder: Path, banned_ids: Sequence[int], weights: Weights) -> None:
@@ -172,7 +181,8 @@ def _write(model: GPT2LMHeadModel, folder: Path, banned_ids: Sequence[int], weig
     least = sum(p.numel() for p in model.parameters()) // 2  # bytes, in int4
     if sizes["openvino_model.bin"] < least:  # OpenVINO does not notice a disk that is full
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    (folder / DONE).write_text(json.dumps({"weights": weights, "sizes": sizes}), encoding="utf-8")
+    done = {"weights": weights, "sizes": sizes, "made_of": digest(model)}
+    (folder / DONE).write_text(json.dumps(done), encoding="utf-8")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-FORMAT = 2  # raised when the exported graph changes, so that old exports are made again
+FORMAT = 3  # raised when what is exported changes, so that old exports are made again
 DONE = "export.json"
 
 
@@ -74,6 +74,15 @@ def whole(target: Path) -> bool:
         return all((target / name).stat().st_size == size for name, size in sizes.items())
     except (FileNotFoundError, NotADirectoryError, ValueError, LookupError, AttributeError, TypeError):
         return False
+
+
+def made_of(target: Path) -> str | None:
+    """The hash of the weights that an export was made of. None when the export is gone."""
+    try:
+        found: str = json.loads((target / DONE).read_text(encoding="utf-8"))["made_of"]
+        return found
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def sweep(folder: Path) -> None:
