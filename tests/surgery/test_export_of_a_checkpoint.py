@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from transformers import AutoTokenizer
 from chatgpt2.anycodec import load_codec
 from chatgpt2.card import Card
 from chatgpt2.checkpoint import load_any
-from chatgpt2.errors import ConfigError
+from chatgpt2.errors import ConfigError, EngineError
 from chatgpt2.surgery import export
 
 
@@ -51,6 +52,15 @@ def test_onnx_says_the_same_with_and_without_a_past(
         load_codec(tmp_path / "onnx", Card.read(tmp_path / "onnx")).vocabulary
         == load_any(model).codec.vocabulary
     )
+
+
+def test_without_openvino_it_says_what_to_install(
+    dialogue_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(EngineError, match="`pip install openvino-genai nncf`"):
+        export(dialogue_model, tmp_path / "ov", "openvino")
+    assert not (tmp_path / "ov").exists()
 
 
 @pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed")
