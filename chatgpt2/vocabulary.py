@@ -200,7 +200,9 @@ def _saved_entries(saved: dict[str, Any], path: Path) -> tuple[list[str], bool |
     """The entries in the order of their ids, and whether text is lower-cased."""
     model = saved.get("model") or {}
     if model.get("type") != "WordPiece":
-        raise CheckpointError(f"{path}: a {model.get('type')} tokenizer; only BERT's WordPiece can be used")
+        raise CheckpointError(
+            f"{path}: a {model.get('type')} tokenizer. Dialogues need WordPiece; `chatgpt2 train-text` takes any"
+        )
     if not isinstance(model.get("vocab"), dict):
         raise CheckpointError(f"{path}: it has no vocabulary")
     ids = dict(model["vocab"]) | {token["content"]: token["id"] for token in saved.get("added_tokens", ())}

@@ -77,7 +77,9 @@ _OPTIONS = (
         "--batch-tokens", type=int, metavar="N", help="Places in a step, padding included. [default: chosen]"
     ),
     click.option(
-        "--dropout", type=float, help="[default: 0.1 for more than four passes over the corpus, else 0]"
+        "--dropout",
+        type=float,
+        help="[default: 0.1, of texts 0.2, for more than four passes over the corpus, else 0]",
     ),
     click.option("--optimizer", type=click.Choice(["muon", "adamw"]), default="muon", show_default=True),
     click.option("--lr", type=float, help="Peak learning rate. [default: chosen]"),

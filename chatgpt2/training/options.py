@@ -26,6 +26,8 @@ class RunOptions:
     """How to train, whatever is learned. None means: chosen for the data and the machine, see `training.plan`."""
 
     command: ClassVar[str] = ""
+    dropout_of_many: ClassVar[float] = 0.1
+    """Where the texts are passed over many times, unless `dropout` is given."""
 
     out: Path = Path("models/model")
     size: str = "small"
@@ -214,6 +216,9 @@ class TextOptions(FileOptions):
     """
 
     command: ClassVar[str] = "train-text"
+    dropout_of_many: ClassVar[float] = (
+        0.2  # measured on WikiText (docs/benchmarks.md); dialogues are to be learned by heart
+    )
 
     windows: Literal["random", "disjoint"] = "random"
     bos: str | None = None

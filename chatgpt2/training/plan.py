@@ -44,9 +44,9 @@ def default_batch_tokens(tokens: int, device: str) -> int:
     return max(64, min(most, tokens // 8))
 
 
-def default_dropout(passes: float) -> float:
-    """0.1 when the corpus is seen more than four times; none below, where it only costs."""
-    return 0.1 if passes > _MANY else 0.0
+def default_dropout(passes: float, many: float = 0.1) -> float:
+    """`many` when the corpus is seen more than four times; none below, where it only costs."""
+    return many if passes > _MANY else 0.0
 
 
 def default_join(passes: float) -> float:
@@ -120,7 +120,9 @@ def make_plan(
         save_every=options.save_every or max(1, math.ceil(steps / 10)),
         log_every=max(1, steps // 500),
         bf16=bf16,
-        dropout=default_dropout(passes) if options.dropout is None else options.dropout,
+        dropout=default_dropout(passes, options.dropout_of_many)
+        if options.dropout is None
+        else options.dropout,
         join=default_join(passes) if options.joined is None else options.joined,
         window=window,
     )

@@ -14,7 +14,7 @@ from chatgpt2.batches import (
 from chatgpt2.errors import ConfigError
 from chatgpt2.material import BatchStream, count_batches, pile_of
 from chatgpt2.tokens import Counts, TokenFile
-from chatgpt2.training.options import TrainOptions
+from chatgpt2.training.options import RunOptions, TextOptions, TrainOptions
 from chatgpt2.training.plan import (
     default_batch_tokens,
     default_epochs,
@@ -139,6 +139,15 @@ def test_a_corpus_of_one_dialogue_keeps_it_for_training() -> None:
     train, out = split_held_out(token_file([5]), 1)
     assert len(train) == 1
     assert len(out) == 0
+
+
+def test_what_is_passed_over_many_times_has_dropout_and_texts_more() -> None:
+    def dropout(options: RunOptions, passes: float) -> float:
+        return make_plan(options, 100, 1024, False, passes=passes).dropout
+
+    assert [dropout(TrainOptions(), passes) for passes in (4, 5)] == [0, 0.1]
+    assert [dropout(TextOptions(), passes) for passes in (4, 5)] == [0, 0.2]
+    assert dropout(TextOptions(dropout=0.3), 1) == 0.3
 
 
 def test_defaults_scale_with_the_data() -> None:
