@@ -15,7 +15,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeVar
 
-from chatgpt2.assessment import Evaluation, Options, draw, write_card
+from chatgpt2.assessment import Evaluation, Options, plotted, write_card
 from chatgpt2.assessment import evaluate as measure
 from chatgpt2.cli.home import data_folder
 from chatgpt2.cli.progress import Screen
@@ -76,7 +76,7 @@ def evaluate(
         raise ConfigError(f"evaluate: {error}") from error
     found = measure(model, files, settings, cache=data_folder())
     if plot is not None:
-        draw(found, Path(plot))
+        plotted(Path(plot), found)
     if card:
         write_card(given, found)
     return found

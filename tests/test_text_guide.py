@@ -12,6 +12,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from chatgpt2 import ChatGPT2Error, evaluate, train_text
+from chatgpt2.assessment import Data, Evaluation, plotted
 from chatgpt2.checkpoint import SIZES
 from chatgpt2.corpus import bundled_corpus, read_corpus
 
@@ -104,3 +105,6 @@ def test_a_wrong_option_is_one_of_our_errors(tmp_path: Path) -> None:
         evaluate(tmp_path, "a.txt", sead=1)
     with pytest.raises(ChatGPT2Error, match="is no directory of yours"):
         evaluate("uer/gpt2-chinese-cluecorpussmall", "a.txt", card=True)
+    (tmp_path / "file").touch()
+    with pytest.raises(ChatGPT2Error, match="cannot be written"):
+        plotted(tmp_path / "file" / "a.png", Evaluation("m", 1, 1, Data((), "texts", 0, 0, 0, 0.0), {}))

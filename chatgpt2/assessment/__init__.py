@@ -3,7 +3,7 @@
 from chatgpt2.assessment.card import write_card
 from chatgpt2.assessment.evaluating import Options, Watcher, evaluate
 from chatgpt2.assessment.kind import Kind, kind_for
-from chatgpt2.assessment.picture import draw
+from chatgpt2.assessment.picture import draw, plotted
 from chatgpt2.assessment.result import NAMES, Data, Evaluation, Said, compare
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "draw",
     "evaluate",
     "kind_for",
+    "plotted",
     "write_card",
 ]

@@ -8,9 +8,19 @@ from typing import Any
 import numpy as np
 
 from chatgpt2.assessment.result import NAMES, Evaluation
+from chatgpt2.errors import ConfigError
 from chatgpt2.evaluation import Figure
 
 _SHARES = ("distinct_1", "distinct_2", "repetition", "dull", "echo")
+
+
+def plotted(path: Path, found: Evaluation, other: Evaluation | None = None) -> None:
+    """Draw to a file that a user named. Raises ConfigError when it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw(found, path, other)
+    except OSError as error:
+        raise ConfigError(f"--plot {path} cannot be written ({error.strerror}): give another file") from error
 
 
 def draw(evaluation: Evaluation, path: Path, other: Evaluation | None = None) -> None:

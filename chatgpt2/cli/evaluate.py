@@ -82,7 +82,7 @@ def evaluate(
     figures of its replies beside those of the people's, with 95 % intervals. The same --seed (0, unless given)
     asks the same prompts.
     """
-    from chatgpt2.assessment import Options, kind_for
+    from chatgpt2.assessment import Options, kind_for, plotted
     from chatgpt2.assessment import compare as tell_apart
     from chatgpt2.assessment import evaluate as measure
     from chatgpt2.cli.progress import Meter
@@ -105,7 +105,8 @@ def evaluate(
     if report:
         _write_report(report, found, both)
     if plot:
-        _draw(plot, found)
+        plotted(plot, *found)
+        click.echo(f"Written: {plot}")
     if card:
         _write_cards(found)
 
@@ -160,17 +161,6 @@ def _write_report(path: Path, found: list[Evaluation], both: Any) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"--json {path} cannot be written ({error.strerror}): give another file") from error
-    click.echo(f"Written: {path}")
-
-
-def _draw(path: Path, found: list[Evaluation]) -> None:
-    from chatgpt2.assessment.picture import draw
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draw(found[0], path, *found[1:])
-    except OSError as error:
-        raise ConfigError(f"--plot {path} cannot be written ({error.strerror}): give another file") from error
     click.echo(f"Written: {path}")
 
 

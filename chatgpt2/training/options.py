@@ -216,9 +216,8 @@ class TextOptions(FileOptions):
     """
 
     command: ClassVar[str] = "train-text"
-    dropout_of_many: ClassVar[float] = (
-        0.2  # measured on WikiText (docs/benchmarks.md); dialogues are to be learned by heart
-    )
+    # Measured on WikiText (docs/benchmarks.md); of dialogues less, which are to be learned by heart.
+    dropout_of_many: ClassVar[float] = 0.2
 
     windows: Literal["random", "disjoint"] = "random"
     bos: str | None = None

@@ -56,7 +56,15 @@ class Started:
 async def started(*options: str) -> AsyncIterator[Started]:
     """Serve with these options until the context is left."""
     command = ["-m", "chatgpt2", "serve", "--port", "0", *options]
-    process = await asyncio.create_subprocess_exec(sys.executable, *command, stderr=PIPE)
+    async with serving(
+        await asyncio.create_subprocess_exec(sys.executable, *command, stderr=PIPE)
+    ) as running:
+        yield running
+
+
+@asynccontextmanager
+async def serving(process: asyncio.subprocess.Process) -> AsyncIterator[Started]:
+    """A process that has begun to serve; it is killed in the end, if it still runs."""
     running = Started(process)
     try:
         running.url = (await running.until("Serving ")).rpartition(" on ")[2]

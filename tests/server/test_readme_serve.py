@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
@@ -16,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from started import Started
+from started import Started, serving
 
 from chatgpt2.card import Card
 
@@ -50,14 +49,8 @@ async def typed(folder: Path, command: str) -> AsyncIterator[Started]:
     process = await asyncio.create_subprocess_exec(
         "bash", "-c", f"exec {command}", cwd=folder, env=environment(), stderr=PIPE
     )
-    service = Started(process)
-    try:
-        service.url = (await service.until("Serving ")).rpartition(" on ")[2]
+    async with serving(process) as service:
         yield service
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGKILL)
-        await process.communicate()
 
 
 @pytest.mark.skipif(not (shutil.which("bash") and shutil.which("curl")), reason="needs bash and curl")
