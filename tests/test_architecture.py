@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 # From the bottom up. A row imports rows below it; within a row only what is named in SIDEWAYS.
 LAYERS = (
     ("errors",),
-    ("card", "device", "dialogue", "hub", "quiet", "spelling", "vocabulary", "wordpiece"),
+    ("card", "device", "dialogue", "hub", "interrupt", "quiet", "spelling", "vocabulary", "wordpiece"),
     ("codec", "tokenizer"),
     ("textcodec", "tokenfile"),
     ("corpus", "anycodec", "weights"),
@@ -44,7 +44,7 @@ ONLY = {
     "adapter": {"errors"},
     "serving": {"dialogue", "engine", "errors"},
     "generating": {"engine", "errors", "serving"},
-    "chat": {"dialogue", "engine", "errors", "serving", "store"},
+    "chat": {"dialogue", "engine", "errors", "interrupt", "serving", "store"},
     "bots": {"adapter"},
     "migrations": {"store"},
     "data": set[str](),
@@ -93,6 +93,7 @@ DOORS = {
     "rich": {"cli", "engine"},
     "prometheus_client": {"server"},
     "pydantic": {"server"},
+    "pydantic_core": {"server"},
     "segno": {"cli", "server"},
     "sqlalchemy": {"store", "migrations"},
     "starlette": {"server"},

@@ -69,9 +69,11 @@ class Reply:
             while (step := await self._next(steps)) is not None:
                 self._tokens += len(step.ids)
                 raw += decoder.push(step.ids)
-                if raw.strip() != self.text:
-                    self.text = raw.strip()
-                    yield self.text
+                if (
+                    so_far := raw.strip()
+                ) != self.text and step.finish is None:  # the whole comes when it is stored
+                    self.text = so_far
+                    yield so_far
         self.text = (raw + decoder.finish()).strip()
 
     async def _next(self, steps: AsyncGenerator[Step]) -> Step | None:

@@ -22,11 +22,17 @@ from chatgpt2.store import Exchange, Feedback, People, SessionKey, SessionStore,
 _NEW = Standing({}, None, Dialogue())
 
 
+class Stored(str):
+    """The text that a reply came to: it has been stored, and nothing comes after it."""
+
+    __slots__ = ()
+
+
 class ChatService:
     """Answers in sessions: in order within each, many at once.
 
     A turn is stored when its reply is finished, whole or not at all. Streams give the full text so far; the
-    last value is the final text, and it is given only after it has been stored.
+    last value is the final text, a `Stored`, and it is given only after it has been stored.
 
     serving     the model to begin with
     overrides   settings that win over those of a session (options of a command line)
@@ -80,10 +86,10 @@ class ChatService:
             if standing is None and existing:
                 raise NoSuchSession("There is no such session: begin another.")
             if standing is not None and standing.earlier is not None:
-                yield standing.earlier
+                yield Stored(standing.earlier)
                 return
             if self.blocked.hit(said):  # on record, and out of the model's sight
-                yield await self._store.append(session, said, DECLINED, **who, removed="blocked")
+                yield Stored(await self._store.append(session, said, DECLINED, **who, removed="blocked"))
                 return
             standing = standing or _NEW
             dialogue = standing.dialogue.say("user", said)
@@ -91,7 +97,7 @@ class ChatService:
                 async with aclosing(self._generate(serving, standing, dialogue, reply)) as texts:
                     async for so_far in texts:
                         yield so_far
-                yield await self._store.append(session, said, reply.text, **who, **reply.facts())
+                yield Stored(await self._store.append(session, said, reply.text, **who, **reply.facts()))
 
     async def exchange(self, serving: Serving) -> None:
         """Let another model answer from now on. Running replies end on the old one, whose engine is then closed.
@@ -122,7 +128,7 @@ class ChatService:
                     async for so_far in texts:
                         yield so_far
                 await self._store.replace_reply(session, reply.text, **reply.facts())
-                yield reply.text
+                yield Stored(reply.text)
 
     async def stop(self, session: SessionKey) -> bool:
         """End the reply that is in the making in this session, in whichever process; nothing of it is stored.

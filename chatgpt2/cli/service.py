@@ -23,8 +23,8 @@ from chatgpt2.gateway import Gateway
 from chatgpt2.server.app import create_app
 from chatgpt2.server.exchanging import Exchange
 from chatgpt2.server.faults import Fault
-from chatgpt2.server.limits import Limits
 from chatgpt2.server.ongoing import Ongoing
+from chatgpt2.server.passage import Limits
 from chatgpt2.server.running import address, on_signals, running
 from chatgpt2.serving import Serving
 from chatgpt2.store import ApiKeys, Audit, SessionStore
@@ -111,7 +111,7 @@ async def _serve(
         gateway=gateway if terms.bots else None,
         log=_say if terms.log_messages else None,
     )
-    signals = _Signals(exchange, app.state.ongoing, terms.grace)
+    signals = _Signals(exchange, app.ongoing, terms.grace)
     acts = dict.fromkeys(("SIGINT", "SIGTERM", "SIGBREAK"), signals.stop) | {"SIGHUP": signals.hang_up}
     with on_signals(acts):
         async with (

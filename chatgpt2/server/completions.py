@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, aclosing
@@ -17,11 +18,12 @@ from chatgpt2.dialogue import Dialogue, Turn
 from chatgpt2.engine.base import SamplingParams
 from chatgpt2.generating import Piece, generate
 from chatgpt2.server.answers import Job, events, whole
-from chatgpt2.server.direct import add_direct, direct
 from chatgpt2.server.faults import Fault
-from chatgpt2.server.leaving import Left, closed, event_stream, unless_gone
 from chatgpt2.server.openai_bodies import ChatCompletion, ModelCard, ModelList, TextCompletion, answered
+from chatgpt2.server.passage import passage_of
 from chatgpt2.server.requests import ChatRequest, CompletionRequest, Message, Sampled
+from chatgpt2.server.shortcuts import Shortcut
+from chatgpt2.server.streaming import event, event_stream
 from chatgpt2.server.watching import declined, watched
 from chatgpt2.serving import Exchangeable, Serving
 
@@ -33,8 +35,9 @@ def name_of(serving: Serving) -> str:
     return (serving.name or "chatgpt2").split("@")[0]
 
 
-def routes(models: Exchangeable, blocked: BlockedWords) -> APIRouter:
-    """The endpoints under /v1, served by the model that answers at the time. `blocked`: neither answered nor said."""
+def routes(models: Exchangeable, blocked: BlockedWords) -> tuple[APIRouter, Shortcut]:
+    """The endpoints under /v1, served by the model that answers at the time, and the one that many take.
+    `blocked`: neither answered nor said."""
     router = APIRouter(prefix="/v1", tags=["OpenAI"])
     began = int(time.time())
 
@@ -56,16 +59,16 @@ def routes(models: Exchangeable, blocked: BlockedWords) -> APIRouter:
         """The assistant's next message."""
         return await _respond(models, asked, request, _chat_job, blocked)
 
-    add_direct(
-        router, "/chat/completions", chat_completions, direct("asked", ChatRequest), answered(ChatCompletion)
-    )
+    path = "/v1/chat/completions"
+    shortcut = Shortcut(path, re.escape(path), chat_completions, "asked", ChatRequest)
+    shortcut.add_to(router, "/chat/completions", answered(ChatCompletion))
 
     @router.post("/completions", response_model=None, responses=answered(TextCompletion))
     async def completions(asked: CompletionRequest, request: Request) -> Response:
         """How a text, or a row of token ids, goes on."""
         return await _respond(models, asked, request, _completion_job, blocked)
 
-    return router
+    return router, shortcut
 
 
 def _check_name(serving: Serving, model: str) -> None:
@@ -193,9 +196,7 @@ async def _respond(
         job = job_of(asked, serving, blocked)
         pieces = _pieces(serving, job, growing=bool(asked.stream))
         await stack.enter_async_context(aclosing(pieces))
-        try:
-            if asked.stream:
-                return await event_stream(request, events(job, pieces), stack.pop_all())
-            return await unless_gone(request, whole(job, pieces))
-        except Left:
-            return closed()
+        passage_of(request).watch()
+        if asked.stream:
+            return await event_stream(events(job, pieces), event, stack.pop_all())
+        return await whole(job, pieces)

@@ -38,6 +38,9 @@ class Fault(Exception):
         self.status, self.code, self.param, self.retry_after = status, code, param, retry_after
 
 
+UNFORESEEN = Fault(500, "Something unforeseen failed; the service's log says what.", "internal_error")
+
+
 class Problem(BaseModel):
     """What went wrong."""
 
@@ -137,9 +140,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> JSONResponse:
-        return answer(
-            Fault(500, "Something unforeseen failed; the service's log says what.", "internal_error")
-        )
+        return answer(UNFORESEEN)
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:

@@ -12,6 +12,7 @@ from chatgpt2.engine.base import check
 from chatgpt2.errors import EngineError, StoreError
 from chatgpt2.gateway import Gateway
 from chatgpt2.server import bots, completions
+from chatgpt2.server.ongoing import Ongoing
 from chatgpt2.serving import Exchangeable
 from chatgpt2.store import SessionStore
 
@@ -46,7 +47,9 @@ class Unready(BaseModel):
     database: str | None = None
 
 
-def mount(app: FastAPI, models: Exchangeable, store: SessionStore, gateway: Gateway | None) -> None:
+def mount(
+    app: FastAPI, models: Exchangeable, store: SessionStore, gateway: Gateway | None, ongoing: Ongoing
+) -> None:
     """Put /healthz and /readyz into the application."""
 
     @app.get("/healthz", tags=["health"], response_model=None, responses={200: {"model": Alive}})
@@ -62,7 +65,7 @@ def mount(app: FastAPI, models: Exchangeable, store: SessionStore, gateway: Gate
     )
     async def readyz() -> JSONResponse:
         """Engine and database would answer, and the service is not about to stop."""
-        if app.state.ongoing.stopping:
+        if ongoing.stopping:
             return JSONResponse({"status": "stopping"}, 503)
         if failing := await _failing(models, store):
             return JSONResponse({"status": "unready", **failing}, 503)

@@ -18,7 +18,7 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 
 from chatgpt2.engine.base import Engine, Reusing, SamplingParams, Step, check
 from chatgpt2.errors import EngineBusy
@@ -37,6 +37,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.requests = self._counter("requests", "Requests answered.", "method", "route", "status")
+        self._answers: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}  # finding them takes longer
         self.seconds = self._histogram("request_seconds", "From a request to the end of its answer.", "route")
         self.first_token = self._histogram(
             "first_token_seconds",
@@ -64,6 +65,16 @@ class Metrics:
 
     def _histogram(self, name: str, meaning: str, *labels: str) -> Histogram:
         return Histogram(f"chatgpt2_{name}", meaning, labels, buckets=_SECONDS, registry=self.registry)
+
+    def answered(self, scope: Scope, status: int, seconds: float) -> None:
+        """Count an answer, by route, not by path: a session's id is no label."""
+        route = getattr(scope.get("route"), "path", "other")
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        if (counted := self._answers.get((method, route, status))) is None:
+            counted = self.requests.labels(method, route, str(status)), self.seconds.labels(route)
+            self._answers[method, route, status] = counted
+        counted[0].inc()
+        counted[1].observe(seconds)
 
     def watch(self, store: SessionStore) -> None:
         """Count what the database does."""
@@ -129,30 +140,3 @@ class Measured:
     async def close(self) -> None:
         """Close the engine."""
         await self._engine.close()
-
-
-class Counting:
-    """Middleware that counts answers by route, not by path: a session's id is no label."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        status, began = 500, time.monotonic()
-
-        async def noting(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, noting)
-        finally:
-            route = getattr(scope.get("route"), "path", "other")
-            method = scope["method"] if scope["method"] in _METHODS else "other"
-            self._metrics.requests.labels(method, route, str(status)).inc()
-            self._metrics.seconds.labels(route).observe(time.monotonic() - began)

@@ -1,43 +1,31 @@
-"""How requests end: in time, and before the service does."""
+"""What is being answered, and its end when the service stops."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from chatgpt2.server.faults import Fault, answer, body
-from chatgpt2.server.leaving import event
-
-HEALTH = frozenset({"/healthz", "/readyz", "/metrics"})  # asked for by those who look after the service
+from chatgpt2.server.faults import Fault
+from chatgpt2.server.passage import Passage
 
 _RETRY_SECONDS = 5  # about what a start takes
-_LAST_WORDS = 1.0  # seconds that a client has to take the event that ends its stream
 
 
 class Ongoing:
-    """The requests that are being answered.
+    """The requests that are being answered."""
 
-    seconds  that each may take; None: any number
-    """
-
-    def __init__(self, seconds: float | None = None) -> None:
-        self._seconds = seconds
-        self._limits: set[asyncio.Timeout] = set()
+    def __init__(self) -> None:
+        self._passages: set[Passage] = set()
         self._none_left = asyncio.Event()
-        self.stopping = self._cut = False
+        self.stopping = False
 
-    @contextmanager
-    def counted(self) -> Iterator[asyncio.Timeout]:
-        """The time that a request has, to be entered."""
-        limit = asyncio.timeout(self._seconds)
-        self._limits.add(limit)
-        try:
-            yield limit
-        finally:
-            self._limits.discard(limit)
+    def begin(self, passage: Passage) -> None:
+        """Count one, until `end`."""
+        self._passages.add(passage)
+
+    def end(self, passage: Passage) -> None:
+        self._passages.discard(passage)
+        if self.stopping:
             self._note_end()
 
     def stop(self) -> None:
@@ -46,7 +34,7 @@ class Ongoing:
         self._note_end()
 
     def _note_end(self) -> None:
-        if self.stopping and not self._limits:
+        if not self._passages:
             self._none_left.set()
 
     async def finished(self, grace: float) -> None:
@@ -60,71 +48,10 @@ class Ongoing:
 
     def cut(self) -> None:
         """End what is running now."""
-        self._cut = True
-        now = asyncio.get_running_loop().time()
-        for limit in self._limits:
-            if not limit.expired():
-                limit.reschedule(now)
-
-    def why(self) -> Fault:
-        """What is told to those whose time is over."""
-        if self._cut:
-            return _stopping()
-        what = f"The reply took more than {self._seconds:g} s and was given up; nothing of it is kept."
-        return Fault(504, what, "timeout")
+        for passage in self._passages:
+            passage.interrupt(stopping())
 
 
-def _stopping() -> Fault:
+def stopping() -> Fault:
+    """What is told to whoever comes too late."""
     return Fault(503, "The service is stopping: try again soon.", "stopping", retry_after=_RETRY_SECONDS)
-
-
-class Timed:
-    """Middleware that ends answers whose time is over, and begins none when the service stops."""
-
-    def __init__(self, app: ASGIApp, ongoing: Ongoing) -> None:
-        self._app, self._ongoing = app, ongoing
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or (self._ongoing.stopping and scope["path"] in HEALTH):
-            await self._app(scope, receive, send)
-            return
-        if self._ongoing.stopping:
-            refusal = answer(_stopping())
-            refusal.headers["Connection"] = "close"  # the next attempt may reach another process
-            await refusal(scope, receive, send)
-            return
-        sent = _Sent(send)
-        with self._ongoing.counted() as limit:
-            try:
-                async with limit:
-                    await self._app(scope, receive, sent)
-            except TimeoutError:
-                if not limit.expired():
-                    raise
-                await sent.end(self._ongoing.why(), scope, receive)
-
-
-class _Sent:
-    """What of an answer has gone out."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self._kind: bytes | None = None
-        self._whole = False
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self._kind = dict(message["headers"]).get(b"content-type", b"")
-        elif message["type"] == "http.response.body":
-            self._whole = not message.get("more_body", False)
-        await self._send(message)
-
-    async def end(self, fault: Fault, scope: Scope, receive: Receive) -> None:
-        """Say why, where that is still possible; what cannot be ended well breaks off."""
-        if self._kind is None:
-            await answer(fault)(scope, receive, self._send)
-        elif self._kind.startswith(b"text/event-stream") and not self._whole:
-            with suppress(TimeoutError):  # a client that takes nothing more
-                async with asyncio.timeout(_LAST_WORDS):
-                    last = event(body(fault)).encode()
-                    await self._send({"type": "http.response.body", "body": last, "more_body": False})

@@ -7,9 +7,10 @@ import math
 import time
 from collections import OrderedDict
 
-from starlette.requests import HTTPConnection
+from starlette.types import Scope
 
 from chatgpt2.server.faults import Fault
+from chatgpt2.server.passage import Passage
 
 _MINUTE = 60.0
 _MOST_PURSES = 10_000
@@ -62,13 +63,13 @@ class Addresses:
     def __init__(self, per_minute: int) -> None:
         self._per_minute, self._purses = per_minute, Purses()
 
-    async def __call__(self, connection: HTTPConnection) -> None:
-        self._purses.pay(_house(connection), self._per_minute, "This service")
+    async def __call__(self, passage: Passage) -> None:
+        self._purses.pay(_house(passage.scope), self._per_minute, "This service")
 
 
-def _house(connection: HTTPConnection) -> str:
+def _house(scope: Scope) -> str:
     """Who asks, as far as an address tells."""
-    host = connection.client.host if connection.client else ""
+    host: str = scope["client"][0] if scope.get("client") else ""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

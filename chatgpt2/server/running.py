@@ -12,10 +12,10 @@ from types import FrameType
 from typing import Any, TypeVar
 
 import uvicorn
-from fastapi import FastAPI
 from uvicorn.loops.auto import auto_loop_factory
 
 from chatgpt2.errors import ConfigError
+from chatgpt2.server.app import Application
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ class _Server(uvicorn.Server):
 
 @asynccontextmanager
 async def running(
-    app: FastAPI, bound: socket.socket, grace: float, proxies: Sequence[str] = ()
+    app: Application, bound: socket.socket, grace: float, proxies: Sequence[str] = ()
 ) -> AsyncIterator[asyncio.Task[None]]:
     """Serve while the context is entered; the task ends only when the server fails.
 
@@ -76,7 +76,7 @@ async def running(
     proxies  addresses or networks whose X-Forwarded-For is believed
     """
     config = uvicorn.Config(
-        app,
+        app.asgi,
         log_level="warning",
         access_log=False,
         lifespan="off",
@@ -85,7 +85,7 @@ async def running(
         forwarded_allow_ips=list(proxies),
         timeout_graceful_shutdown=_LAST_SECONDS,
     )
-    server, ongoing = _Server(config), app.state.ongoing
+    server, ongoing = _Server(config), app.ongoing
     task = asyncio.create_task(server.serve(sockets=[bound]))
     while not server.started and not task.done():
         await asyncio.sleep(0.01)

@@ -28,6 +28,7 @@ from chatgpt2.server.session_bodies import (
     Whole,
 )
 from chatgpt2.server.session_keys import PLATFORM, Meant, check_known, key_of, known, owner
+from chatgpt2.server.shortcuts import Shortcut
 from chatgpt2.server.talking import add_talking
 from chatgpt2.store import SessionInfo, SessionKey, SessionStore
 
@@ -44,13 +45,13 @@ def _card(info: SessionInfo) -> SessionCard:
     )
 
 
-def routes(service: ChatService, store: SessionStore) -> APIRouter:
-    """The endpoints under /api/sessions."""
+def routes(service: ChatService, store: SessionStore) -> tuple[APIRouter, Shortcut]:
+    """The endpoints under /api/sessions, and the one that many take."""
     router = APIRouter(prefix="/api/sessions", tags=["sessions"])
-    add_talking(router, service, store)  # first: routes are tried in this order
+    shortcut = add_talking(router, service, store)
     _add_keeping(router, service, store)
     _add_changing(router, service, store)
-    return router
+    return router, shortcut
 
 
 def _add_keeping(router: APIRouter, service: ChatService, store: SessionStore) -> None:

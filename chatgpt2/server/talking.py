@@ -9,18 +9,22 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from chatgpt2.chat import ChatService
+from chatgpt2.chat import ChatService, Stored
 from chatgpt2.commands import obey, read_order
-from chatgpt2.server.direct import add_direct, direct
 from chatgpt2.server.faults import Fault, documented
-from chatgpt2.server.leaving import Left, closed, event_stream, unless_gone
 from chatgpt2.server.openai_bodies import EVENTS
+from chatgpt2.server.passage import passage_of
 from chatgpt2.server.session_bodies import Answer, Id, Said
 from chatgpt2.server.session_keys import Meant, check_known, key_of
+from chatgpt2.server.shortcuts import Shortcut
+from chatgpt2.server.streaming import event, event_stream
 from chatgpt2.store import SessionStore
 
+_PATH = r"/api/sessions/(?P<session>[0-9a-f]{32})/messages"
 
-def add_talking(router: APIRouter, service: ChatService, store: SessionStore) -> None:
+
+def add_talking(router: APIRouter, service: ChatService, store: SessionStore) -> Shortcut:
+    """The routes, and the one that many take."""
     answers: dict[int | str, dict[str, Any]] = {
         200: {
             "model": Answer,
@@ -44,7 +48,8 @@ def add_talking(router: APIRouter, service: ChatService, store: SessionStore) ->
         note = _note(await obey(order, service, key, user=said.user))
         return await _reply(request, note, said.stream, note=True)
 
-    add_direct(router, "/{session}/messages", say, direct("said", Said, session=Id), answers)
+    shortcut = Shortcut("/api/sessions/{session}/messages", _PATH, say, "said", Said)
+    shortcut.add_to(router, "/{session}/messages", answers)
 
     @router.post("/{session}/retry", response_model=None, responses=answers)
     async def retry(
@@ -56,28 +61,26 @@ def add_talking(router: APIRouter, service: ChatService, store: SessionStore) ->
             raise Fault(409, "There is nothing to answer again: the conversation is empty.", "empty_session")
         return await _reply(request, service.retry(key), stream)
 
+    return shortcut
+
 
 async def _reply(
     request: Request, texts: AsyncGenerator[str], stream: bool, *, note: bool = False
 ) -> Response:
     """The reply as it grows, each event the whole text so far, or all at once."""
-    try:
-        if stream:
-            return await event_stream(request, _events(texts, note))
-        whole = await unless_gone(request, _last(texts))
-        return JSONResponse({"text": whole, **({"note": True} if note else {})})
-    except Left:
-        return closed()
+    passage_of(request).watch()
+    kind = {"note": True} if note else {}
+    if stream:
+        return await event_stream(texts, lambda text: event({"text": text, **kind}), last=_is_last)
+    return JSONResponse({"text": await _last(texts), **kind})
+
+
+def _is_last(text: str) -> bool:
+    return isinstance(text, Stored)
 
 
 async def _note(text: str) -> AsyncGenerator[str]:
-    yield text
-
-
-async def _events(texts: AsyncGenerator[str], note: bool) -> AsyncGenerator[dict[str, Any]]:
-    async with aclosing(texts):
-        async for text in texts:
-            yield {"text": text, **({"note": True} if note else {})}
+    yield Stored(text)
 
 
 async def _last(texts: AsyncGenerator[str]) -> str:

@@ -12,7 +12,7 @@ import pytest
 from fakes.talking import Scripted
 from serving import served
 
-from chatgpt2.server.limits import Limits
+from chatgpt2.server.passage import Limits
 from chatgpt2.store import SessionKey, SessionStore
 
 BODY: Any = {"model": "小智", "messages": [{"role": "user", "content": "你好"}]}

@@ -12,7 +12,7 @@ from starlette.requests import HTTPConnection
 
 from chatgpt2.cli.serve import rates_of
 from chatgpt2.server.faults import Fault
-from chatgpt2.server.limits import Limits
+from chatgpt2.server.passage import Limits
 from chatgpt2.server.rates import Addresses, Purse, Purses
 from chatgpt2.store import ApiKeys, SessionStore
 

@@ -1,0 +1,210 @@
+"""One request on its way through the service: what it may take, what of its answer is out, and how it ends early."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from starlette.requests import HTTPConnection
+from starlette.types import Message, Receive, Scope, Send
+
+from chatgpt2.interrupt import Interruptible
+from chatgpt2.server.faults import Fault, answer, body
+from chatgpt2.server.streaming import event
+
+_PLACE = "chatgpt2.passage"  # in a request's scope
+_PATIENCE = 16  # times as much as is taken is read and thrown away
+_LAST_WORDS = 1.0  # seconds that a client has to take the event that ends its stream
+_SOON = 0.05  # seconds: most answers are there before it is worth while to look whether somebody waits
+_CLIENT_CLOSED = 499  # nginx's number for a client that left; nobody reads it
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What requests may take.
+
+    body_bytes    of one request; more is answered with 413
+    body_seconds  until all of it is here; 408
+    seconds       until the end of the answer; 504. None: any number
+    per_minute    requests of one address; 429. 0: any number
+    per_key       requests a minute of a key that has no limit of its own; 429. 0: any number
+    """
+
+    body_bytes: int = 4 << 20  # a thousand long messages
+    body_seconds: float = 30.0
+    seconds: float | None = 300.0
+    per_minute: int = 0
+    per_key: int = 0
+
+
+class Left(Exception):
+    """The client is gone."""
+
+
+class Passage(Interruptible):
+    """What the application has of a request instead of the server's own `receive` and `send`. While it is entered its
+    task is ended when the time is over, and, after `watch`, when the client leaves.
+
+    status  of the answer, as soon as it has begun
+    whole   all of the answer is out
+    """
+
+    __slots__ = (
+        *(
+            "scope",
+            "status",
+            "whole",
+            "_receive",
+            "_send",
+            "_limits",
+            "_loop",
+            "_timer",
+            "_body_until",
+            "_until",
+        ),
+        *("_read", "_arrived", "_receiving", "_headers", "_soon", "_watching"),
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limits: Limits) -> None:
+        super().__init__()
+        self.scope, self._receive, self._send, self._limits = scope, receive, send, limits
+        self.status: int | None = None
+        self.whole = self._arrived = self._receiving = False
+        self._read = 0
+        self._headers: Any = ()
+        self._loop = loop = asyncio.get_running_loop()
+        now = loop.time()
+        self._body_until = now + limits.body_seconds
+        self._until = None if limits.seconds is None else now + limits.seconds
+        first = self._body_until if self._until is None else min(self._body_until, self._until)
+        self._timer = loop.call_at(first, self._look_at_clock)
+        self._soon: asyncio.TimerHandle | None = None
+        self._watching: asyncio.Task[None] | None = None
+        scope[_PLACE] = self
+
+    def header(self, name: bytes) -> str:
+        """The first header of this name (in small letters); "" where there is none."""
+        for key, value in self.scope["headers"]:
+            if key == name:
+                return str(value, "latin-1")
+        return ""
+
+    def close(self) -> None:
+        """Nothing is waited for any more."""
+        self._timer.cancel()
+        self._unwatch()
+
+    async def check_announced(self) -> None:
+        """Raises Fault (413) for a body that says itself that it is too large."""
+        announced = self.header(b"content-length")
+        if announced.isdecimal() and int(announced) > self._limits.body_bytes:
+            raise await self._drained({"more_body": True})
+
+    async def receive(self) -> Message:
+        """The next of the body. A body that is too large, or a client that leaves before the end of it, ends the
+        work: what raises here would be a bad request for FastAPI."""
+        if self._arrived:
+            return await self._receive()
+        self._receiving = True
+        message = await self._receive()
+        self._receiving = False
+        if message["type"] == "http.disconnect":
+            await self._end(Left())
+        self._arrived = not message.get("more_body", False)
+        self._read += len(message.get("body", b""))
+        if self._read > self._limits.body_bytes:
+            await self._end(await self._drained(message))
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Part of the answer."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self._headers = message["headers"]
+        elif not message.get("more_body", False):
+            self.whole = True
+            self._unwatch()  # once the answer is complete the client may well leave
+        await self._send(message)
+
+    def watch(self) -> None:
+        """From now on the work ends when the client leaves. The body has been read."""
+        if self._soon is None:
+            self._soon = self._loop.call_later(_SOON, self._begin_watching)
+
+    def _begin_watching(self) -> None:
+        self._watching = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.interrupt(Left())
+
+    def _unwatch(self) -> None:
+        if self._soon is not None:
+            self._soon.cancel()
+        if self._watching is not None:
+            self._watching.cancel()
+
+    def _look_at_clock(self) -> None:
+        now, limits = self._loop.time(), self._limits
+        if self._until is not None and now >= self._until:
+            what = f"The reply took more than {limits.seconds:g} s and was given up; nothing of it is kept."
+            return self.interrupt(Fault(504, what, "timeout"))
+        if self._receiving and now >= self._body_until:
+            what = f"The request did not come within {limits.body_seconds:g} s."
+            return self.interrupt(Fault(408, what, "request_timeout"))
+        # Whoever begins to read the body late is looked at again in a second.
+        again = now + 1 if now >= self._body_until and not self._arrived else self._body_until
+        if self._until is not None and (self._arrived or self._until < again):
+            again = self._until
+        if again > now:
+            self._timer = self._loop.call_at(again, self._look_at_clock)
+
+    async def _end(self, reason: Exception) -> None:
+        """Have the work interrupted, here."""
+        self._loop.call_soon(self.interrupt, reason)
+        await self._loop.create_future()
+
+    async def _drained(self, message: Message) -> Fault:
+        """Let go of the rest: a client that is still sending does not see the answer. Not without end, though."""
+        self._arrived, most = True, self._limits.body_bytes
+        left = _PATIENCE * most
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self._body_until):
+                while message.get("more_body") and left > 0:
+                    message = await self._receive()
+                    left -= len(message.get("body", b""))
+        what = f"The request is too large: at most {most / (1 << 20):.3g} MB are taken."
+        return Fault(413, what, "request_too_large")
+
+    async def refuse(self, fault: Fault) -> None:
+        """Say why there is no answer, or no more of it, where that is still possible; what cannot be ended well
+        breaks off."""
+        if self.status is None:
+            refusal = answer(fault)
+            if fault.status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE):
+                refusal.headers["Connection"] = "close"
+            await refusal(self.scope, self.receive, self.send)
+        elif not self.whole and dict(self._headers).get(b"content-type", b"").startswith(
+            b"text/event-stream"
+        ):
+            with suppress(TimeoutError):  # a client that takes nothing more
+                async with asyncio.timeout(_LAST_WORDS):
+                    await self.send(
+                        {"type": "http.response.body", "body": event(body(fault)), "more_body": False}
+                    )
+
+    def lost(self) -> None:
+        """The client left: what is counted where no answer began."""
+        if self.status is None:
+            self.status = _CLIENT_CLOSED
+
+
+def passage_of(request: HTTPConnection) -> Passage:
+    """The way that a request takes."""
+    found: Any = request.scope[_PLACE]
+    assert isinstance(found, Passage)
+    return found
