@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -70,11 +69,14 @@ class Serving:
 
 
 class Exchangeable:
-    """Who answers: new replies come from the latest model, running ones end on the one they began with."""
+    """Who answers: new replies come from the latest model, running ones end on the one they began with.
+
+    running  how many replies each model has in the making
+    """
 
     def __init__(self, serving: Serving) -> None:
         self.current = serving
-        self._running: Counter[Serving] = Counter()
+        self.running: Counter[Serving] = Counter()
         self._wrap: Callable[[Engine], Engine] = lambda engine: engine
 
     def measure(self, wrap: Callable[[Engine], Engine]) -> None:
@@ -82,25 +84,35 @@ class Exchangeable:
         self._wrap = wrap
         self.current = replace(self.current, engine=wrap(self.current.engine))
 
-    @asynccontextmanager
-    async def lease(self) -> AsyncIterator[Serving]:
-        """The model for one reply. The last reply of a model that was exchanged frees its memory."""
-        serving = self.current
-        self._running[serving] += 1
-        try:
-            yield serving
-        finally:
-            self._running[serving] -= 1
-            await self._free(serving)
+    def lease(self) -> _Lease:
+        """The model for one reply, a context. The last reply of a model that was exchanged frees its memory."""
+        return _Lease(self)
 
     async def exchange(self, serving: Serving) -> None:
         """Let `serving` answer from now on."""
         old, self.current = self.current, replace(serving, engine=self._wrap(serving.engine))
-        await self._free(old)
+        await self.free(old)
 
-    async def _free(self, serving: Serving) -> None:
-        if self._running[serving]:
+    async def free(self, serving: Serving) -> None:
+        """Close its engine, if nothing needs it any more."""
+        if self.running[serving]:
             return
-        del self._running[serving]
+        del self.running[serving]
         if serving is not self.current:
             await serving.engine.close()
+
+
+class _Lease:
+    __slots__ = ("_models", "_serving")
+
+    def __init__(self, models: Exchangeable) -> None:
+        self._models, self._serving = models, models.current
+
+    async def __aenter__(self) -> Serving:
+        self._serving = self._models.current
+        self._models.running[self._serving] += 1
+        return self._serving
+
+    async def __aexit__(self, *error: object) -> None:
+        self._models.running[self._serving] -= 1
+        await self._models.free(self._serving)

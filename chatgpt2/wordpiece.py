@@ -81,7 +81,8 @@ class WordPiece:
 
     def recall(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text, remembered for the next time: a prompt repeats all but the end of the one before."""
-        new = list(set(texts) - self._recalled.keys())
+        # Not set(texts) - self._recalled.keys(), which goes through all that is remembered.
+        new = [text for text in dict.fromkeys(texts) if text not in self._recalled]
         if new:
             self._remember(new, texts)
         return [self._recalled[text] for text in texts]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
-from weakref import WeakValueDictionary
 
+from chatgpt2.chat.alone import Alone, Place
 from chatgpt2.chat.blocked import BlockedWords
-from chatgpt2.chat.replying import Reply
+from chatgpt2.chat.replying import Making, Reply
 from chatgpt2.chat.settings import SETTINGS, known, number
 from chatgpt2.chat.words import DECLINED
 from chatgpt2.dialogue import Dialogue, Turn
@@ -53,7 +51,8 @@ class ChatService:
         self.models = Exchangeable(serving)
         self._overrides = dict(overrides or {})
         self.blocked, self._timeout = blocked or BlockedWords(()), timeout
-        self._locks: WeakValueDictionary[SessionKey, asyncio.Lock] = WeakValueDictionary()
+        self._places: dict[SessionKey, Place] = {}
+        self._latest: tuple[Serving, dict[str, Any], SamplingParams] | None = None
         self._running: dict[SessionKey, Reply] = {}
         self._check(self._overrides)
 
@@ -93,10 +92,10 @@ class ChatService:
                 return
             standing = standing or _NEW
             dialogue = standing.dialogue.say("user", said)
-            async with self._replying(session) as (serving, reply):
-                async with aclosing(self._generate(serving, standing, dialogue, reply)) as texts:
-                    async for so_far in texts:
-                        yield so_far
+            async with self._replying(session) as reply:
+                self._begin(reply, standing, dialogue)
+                while (so_far := await reply.next()) is not None:
+                    yield so_far
                 yield Stored(await self._store.append(session, said, reply.text, **who, **reply.facts()))
 
     async def exchange(self, serving: Serving) -> None:
@@ -105,6 +104,7 @@ class ChatService:
         Raises ConfigError, and changes nothing, when the settings in force do not fit the new model.
         """
         serving.room(replace(serving.defaults, **self._overrides))
+        self._latest = None  # it would keep the old model's memory
         await self.models.exchange(serving)
 
     async def reply(
@@ -123,10 +123,10 @@ class ChatService:
             dialogue = _until_last_question(standing.dialogue)
             if not dialogue.turns:
                 raise ConfigError("There is nothing to answer again: the conversation is empty.")
-            async with self._replying(session) as (serving, reply):
-                async with aclosing(self._generate(serving, standing, dialogue, reply, again=True)) as texts:
-                    async for so_far in texts:
-                        yield so_far
+            async with self._replying(session) as reply:
+                self._begin(reply, standing, dialogue, again=True)
+                while (so_far := await reply.next()) is not None:
+                    yield so_far
                 await self._store.replace_reply(session, reply.text, **reply.facts())
                 yield Stored(reply.text)
 
@@ -200,6 +200,7 @@ class ChatService:
             own[name] = number(name, value)
             self._check(own)
         await self._store.set_settings(session, own)
+        self._latest = None
         self._overrides.pop(name, None)  # what a person sets last wins over the command line
         return await self.sampling(session)
 
@@ -225,25 +226,26 @@ class ChatService:
             self._check_persona(persona)
         await self._store.set_persona(session, persona)
 
-    @asynccontextmanager
-    async def _replying(self, session: SessionKey) -> AsyncIterator[tuple[Serving, Reply]]:
-        async with self.models.lease() as serving:
-            reply = self._running[session] = Reply(serving.name, self._timeout, self.blocked.hit)
-            try:
-                with self._store.order.ending(session, reply.stop):
-                    yield serving, reply
-            finally:
-                del self._running[session]
+    def _replying(self, session: SessionKey) -> Making:
+        return Making(self._running, session, self.models.lease(), self._store.order, self._new_reply)
 
-    def _generate(
-        self, serving: Serving, standing: Standing, dialogue: Dialogue, reply: Reply, again: bool = False
-    ) -> AsyncGenerator[str]:
-        """Yields the growing text and leaves the whole in `reply`."""
-        params = self._sampling(serving, standing.settings)
-        params = replace(params, stop_ids=params.stop_ids or serving.codec.stop_ids, n=1)
+    def _new_reply(self, serving: Serving) -> Reply:
+        return Reply(serving, self._timeout, self.blocked.hit)
+
+    def _begin(self, reply: Reply, standing: Standing, dialogue: Dialogue, again: bool = False) -> None:
+        serving = reply.serving
+        params = self._of_one_reply(serving, standing.settings)
         opening = serving.opening if standing.persona is None else standing.persona
-        prompt = serving.codec.prompt(dialogue, serving.room(params), opening)
-        return reply.generate(serving, prompt, params, again)
+        reply.begin(serving.codec.prompt(dialogue, serving.room(params), opening), params, again)
+
+    def _of_one_reply(self, serving: Serving, settings: dict[str, Any]) -> SamplingParams:
+        """The sampling, which hardly ever differs from that of the reply before."""
+        latest = self._latest
+        if latest is None or latest[0] is not serving or latest[1] != settings:
+            params = self._sampling(serving, settings)
+            params = replace(params, stop_ids=params.stop_ids or serving.codec.stop_ids, n=1)
+            self._latest = latest = serving, settings, params
+        return latest[2]
 
     async def _standing(self, session: SessionKey, message_id: str | None = None) -> Standing | None:
         """A turn has a token at least: no more of them than the window has places can be in a prompt."""
@@ -269,18 +271,9 @@ class ChatService:
         if sum(len(codec.begin(turn.text)) for turn in persona) > codec.window // 2:
             raise ConfigError(f"The persona is too long: {codec.window // 2} tokens at most.")
 
-    @asynccontextmanager
-    async def _alone(self, session: SessionKey) -> AsyncIterator[None]:
+    def _alone(self, session: SessionKey) -> Alone:
         """Have the session to oneself: among the tasks of this process, then among processes."""
-        async with self._lock(session), self._store.order.alone(session):
-            yield
-
-    def _lock(self, session: SessionKey) -> asyncio.Lock:
-        """One lock for each session that someone is using; it goes when nobody holds or awaits it."""
-        lock = self._locks.get(session)
-        if lock is None:
-            lock = self._locks[session] = asyncio.Lock()
-        return lock
+        return Alone(self._places, session, self._store.order)
 
 
 def _until_last_question(dialogue: Dialogue) -> Dialogue:

@@ -57,7 +57,7 @@ class Front:
                 await passage.refuse(UNFORESEEN)
             raise
         finally:
-            passage.close()
+            passage.unwatch()
             self._metrics.answered(scope, passage.status or 500, time.monotonic() - began)
 
     async def _counted(self, passage: Passage) -> None:

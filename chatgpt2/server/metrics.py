@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import cached_property
 from typing import Any, cast
 
@@ -43,9 +42,14 @@ class Metrics:
             "first_token_seconds",
             "From asking the engine to its first token, the wait in its queue included.",
         )
-        self.tokens = self._counter("tokens", "Tokens given to the engine and made by it.", "kind")
-        self.waiting = self._gauge("requests_waiting", "Requests whose first token has not come.")
-        self.running = self._gauge("requests_running", "Requests whose reply is in the making.")
+        tokens = self._counter("tokens", "Tokens given to the engine and made by it.", "kind")
+        self.prompt_tokens, self.reply_tokens = tokens.labels("prompt"), tokens.labels("reply")
+        self.waiting = self.running = 0
+        for name, meaning, count in (
+            ("requests_waiting", "Requests whose first token has not come.", lambda: self.waiting),
+            ("requests_running", "Requests whose reply is in the making.", lambda: self.running),
+        ):
+            self._gauge(name, meaning).set_function(count)
         self.refused = self._counter("busy", "Requests that a full queue refused.")
         self.database = self._histogram(
             "database_seconds", "Of a transaction, the wait for a connection included.", "kind"
@@ -78,7 +82,8 @@ class Metrics:
 
     def watch(self, store: SessionStore) -> None:
         """Count what the database does."""
-        store.measure(lambda kind: self.database.labels(kind).time())
+        observers = {kind: self.database.labels(kind).observe for kind in ("read", "write")}
+        store.measure(lambda kind, seconds: observers[kind](seconds))
         self.connections.set_function(lambda: store.connections)
 
     def routes(self) -> APIRouter:
@@ -104,29 +109,12 @@ class Measured:
         self._reused = 0
         self._count_reused()
 
-    async def generate(self, prompt_ids: Sequence[int], params: SamplingParams) -> AsyncGenerator[Step]:
+    def generate(self, prompt_ids: Sequence[int], params: SamplingParams) -> _Counted:
         """As the engine's own."""
-        metrics, began, waiting = self._metrics, time.monotonic(), True
-        metrics.tokens.labels("prompt").inc(len(prompt_ids))
-        metrics.waiting.inc()
-        try:
-            # A generator, for it can be closed; the protocol says iterator, as one does for generator methods.
-            steps = cast("AsyncGenerator[Step]", self._engine.generate(prompt_ids, params))
-            async with aclosing(steps):
-                async for step in steps:
-                    if waiting:
-                        waiting = False
-                        metrics.waiting.dec()
-                        metrics.running.inc()
-                        metrics.first_token.observe(time.monotonic() - began)
-                    metrics.tokens.labels("reply").inc(len(step.ids))
-                    yield step
-        except EngineBusy:
-            metrics.refused.inc()
-            raise
-        finally:
-            (metrics.waiting if waiting else metrics.running).dec()
-            self._count_reused()
+        self._metrics.prompt_tokens.inc(len(prompt_ids))
+        # A generator, for it can be closed; the protocol says iterator, as one does for generator methods.
+        steps = cast("AsyncGenerator[Step]", self._engine.generate(prompt_ids, params))
+        return _Counted(steps, self._metrics, self._count_reused)
 
     def _count_reused(self) -> None:
         if self._reusing is not None:
@@ -140,3 +128,50 @@ class Measured:
     async def close(self) -> None:
         """Close the engine."""
         await self._engine.close()
+
+
+class _Counted:
+    """The steps of a request, as an iterator that can be closed. Not a generator: that takes longer."""
+
+    __slots__ = ("_began", "_done", "_ended", "_metrics", "_steps", "_waiting")
+
+    def __init__(self, steps: AsyncGenerator[Step], metrics: Metrics, ended: Callable[[], object]) -> None:
+        self._steps, self._metrics, self._ended = steps, metrics, ended
+        self._began, self._waiting, self._done = time.monotonic(), True, False
+        metrics.waiting += 1
+
+    def __aiter__(self) -> _Counted:
+        return self
+
+    async def __anext__(self) -> Step:
+        metrics = self._metrics
+        try:
+            step = await anext(self._steps)
+        except BaseException as error:
+            if isinstance(error, EngineBusy):
+                metrics.refused.inc()
+            self._end()
+            raise
+        if self._waiting:
+            self._waiting = False
+            metrics.waiting -= 1
+            metrics.running += 1
+            metrics.first_token.observe(time.monotonic() - self._began)
+        metrics.reply_tokens.inc(len(step.ids))
+        return step
+
+    async def aclose(self) -> None:
+        try:
+            await self._steps.aclose()
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        if self._done:
+            return
+        self._done = True
+        if self._waiting:
+            self._metrics.waiting -= 1
+        else:
+            self._metrics.running -= 1
+        self._ended()

@@ -18,7 +18,6 @@ from chatgpt2.server.streaming import event
 _PLACE = "chatgpt2.passage"  # in a request's scope
 _PATIENCE = 16  # times as much as is taken is read and thrown away
 _LAST_WORDS = 1.0  # seconds that a client has to take the event that ends its stream
-_SOON = 0.05  # seconds: most answers are there before it is worth while to look whether somebody waits
 _CLIENT_CLOSED = 499  # nginx's number for a client that left; nobody reads it
 
 
@@ -53,19 +52,8 @@ class Passage(Interruptible):
     """
 
     __slots__ = (
-        *(
-            "scope",
-            "status",
-            "whole",
-            "_receive",
-            "_send",
-            "_limits",
-            "_loop",
-            "_timer",
-            "_body_until",
-            "_until",
-        ),
-        *("_read", "_arrived", "_receiving", "_headers", "_soon", "_watching"),
+        *("scope", "status", "whole", "_receive", "_send", "_limits", "_body_until", "_until"),
+        *("_read", "_arrived", "_receiving", "_headers", "_watched", "_watching"),
     )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, limits: Limits) -> None:
@@ -75,13 +63,10 @@ class Passage(Interruptible):
         self.whole = self._arrived = self._receiving = False
         self._read = 0
         self._headers: Any = ()
-        self._loop = loop = asyncio.get_running_loop()
-        now = loop.time()
+        now = asyncio.get_running_loop().time()
         self._body_until = now + limits.body_seconds
         self._until = None if limits.seconds is None else now + limits.seconds
-        first = self._body_until if self._until is None else min(self._body_until, self._until)
-        self._timer = loop.call_at(first, self._look_at_clock)
-        self._soon: asyncio.TimerHandle | None = None
+        self._watched = False
         self._watching: asyncio.Task[None] | None = None
         scope[_PLACE] = self
 
@@ -91,11 +76,6 @@ class Passage(Interruptible):
             if key == name:
                 return str(value, "latin-1")
         return ""
-
-    def close(self) -> None:
-        """Nothing is waited for any more."""
-        self._timer.cancel()
-        self._unwatch()
 
     async def check_announced(self) -> None:
         """Raises Fault (413) for a body that says itself that it is too large."""
@@ -126,47 +106,42 @@ class Passage(Interruptible):
             self._headers = message["headers"]
         elif not message.get("more_body", False):
             self.whole = True
-            self._unwatch()  # once the answer is complete the client may well leave
+            self.unwatch()  # once the answer is complete the client may well leave
         await self._send(message)
 
     def watch(self) -> None:
         """From now on the work ends when the client leaves. The body has been read."""
-        if self._soon is None:
-            self._soon = self._loop.call_later(_SOON, self._begin_watching)
+        self._watched = True
 
-    def _begin_watching(self) -> None:
-        self._watching = asyncio.create_task(self._watch())
+    def unwatch(self) -> None:
+        """The client may leave."""
+        self._watched = False
+        if self._watching is not None:
+            self._watching.cancel()
+
+    def look(self, now: float) -> None:
+        """See what the time is, every now and then: whether there was too much of it, and, as most answers are out by
+        then, whether it is worth while to watch the client."""
+        limits = self._limits
+        if self._until is not None and now >= self._until:
+            what = f"The reply took more than {limits.seconds:g} s and was given up; nothing of it is kept."
+            self.interrupt(Fault(504, what, "timeout"))
+        elif self._receiving and now >= self._body_until:
+            what = f"The request did not come within {limits.body_seconds:g} s."
+            self.interrupt(Fault(408, what, "request_timeout"))
+        elif self._watched and self._watching is None:
+            self._watching = asyncio.create_task(self._watch())
 
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self.interrupt(Left())
 
-    def _unwatch(self) -> None:
-        if self._soon is not None:
-            self._soon.cancel()
-        if self._watching is not None:
-            self._watching.cancel()
-
-    def _look_at_clock(self) -> None:
-        now, limits = self._loop.time(), self._limits
-        if self._until is not None and now >= self._until:
-            what = f"The reply took more than {limits.seconds:g} s and was given up; nothing of it is kept."
-            return self.interrupt(Fault(504, what, "timeout"))
-        if self._receiving and now >= self._body_until:
-            what = f"The request did not come within {limits.body_seconds:g} s."
-            return self.interrupt(Fault(408, what, "request_timeout"))
-        # Whoever begins to read the body late is looked at again in a second.
-        again = now + 1 if now >= self._body_until and not self._arrived else self._body_until
-        if self._until is not None and (self._arrived or self._until < again):
-            again = self._until
-        if again > now:
-            self._timer = self._loop.call_at(again, self._look_at_clock)
-
     async def _end(self, reason: Exception) -> None:
         """Have the work interrupted, here."""
-        self._loop.call_soon(self.interrupt, reason)
-        await self._loop.create_future()
+        loop = asyncio.get_running_loop()
+        loop.call_soon(self.interrupt, reason)
+        await loop.create_future()
 
     async def _drained(self, message: Message) -> Fault:
         """Let go of the rest: a client that is still sending does not see the answer. Not without end, though."""

@@ -23,6 +23,7 @@ from chatgpt2.store.letters import (
     Work,
 )
 from chatgpt2.store.mailbox import Mailbox
+from chatgpt2.store.order import SessionOrder
 from chatgpt2.store.overview import Activity, count_sessions, latest_activity
 from chatgpt2.store.people import People, Person
 from chatgpt2.store.records import Exchange, SessionInfo, SessionKey, Standing, StoredTurn
@@ -55,6 +56,7 @@ __all__ = [
     "Sent",
     "SessionInfo",
     "SessionKey",
+    "SessionOrder",
     "SessionStore",
     "Standing",
     "StoredTurn",

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, select
 
 from chatgpt2.dialogue import Dialogue, Turn
+from chatgpt2.store.prepared import Db, Prepared
 from chatgpt2.store.records import Exchange, Removal, SessionKey, Standing
 from chatgpt2.store.rows import (
     ACTIVE,
@@ -24,8 +25,8 @@ from chatgpt2.store.rows import (
 )
 from chatgpt2.store.tables import sessions, turns
 
-_OWN = select(sessions.c.id, sessions.c.settings, sessions.c.persona).where(IS_KEY)
-_LATEST = (
+_OWN = Prepared(select(sessions.c.id, sessions.c.settings, sessions.c.persona).where(IS_KEY))
+_LATEST = Prepared(
     select(turns.c.position, turns.c.role, turns.c.text)
     .where(OF_SESSION, ACTIVE)
     .order_by(turns.c.position.desc())
@@ -33,27 +34,27 @@ _LATEST = (
 )
 
 
-def standing(db: Connection, key: SessionKey, message_id: str | None, most: int) -> Standing | None:
+def standing(db: Db, key: SessionKey, message_id: str | None, most: int) -> Standing | None:
     """Where the conversation stands; None: there is no such session.
 
     Of a long one the latest turns, at least `most`. Where they begin moves seldom, so that prompts begin alike.
     """
-    row = db.execute(_OWN, of(key)).one_or_none()
+    row = _OWN.one(db, of(key))
     if row is None:
         return None
     session, settings, persona = row
     opening = None if persona is None else tuple(Turn(role, text) for role, text in persona)
     earlier = reply_to(db, session, message_id)
-    said = db.execute(_LATEST, {"session": session, "most": 2 * most}).all()
+    said = _LATEST.all(db, {"session": session, "most": 2 * most})
     if len(said) == 2 * most:
-        first = -(-said[-1].position // most) * most
-        said = [turn for turn in said if turn.position >= first]
-    dialogue = Dialogue(tuple(Turn(role, text) for _, role, text in reversed(said)))
+        first = -(-said[-1][0] // most) * most
+        said = [turn for turn in said if turn[0] >= first]
+    dialogue = Dialogue(tuple([Turn(role, text) for _, role, text in reversed(said)]))
     return Standing(dict(settings), opening, dialogue, earlier)
 
 
 def append(
-    db: Connection,
+    db: Db,
     key: SessionKey,
     user: Mapping[str, Any],
     bot: Mapping[str, Any],

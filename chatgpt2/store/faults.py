@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -43,13 +42,21 @@ def _explain(error: SQLAlchemyError) -> str:
     return f"cannot be used: {lines[0]}"
 
 
-@contextmanager
-def plain_faults(url: URL) -> Iterator[None]:
-    """Turn the database's errors into StoreError."""
-    try:
-        yield
-    except SQLAlchemyError as error:
-        raise StoreError(f"The session database {plain_name(url)} {_explain(error)}.") from error
-    except OSError as error:  # a server that is not there, a folder that cannot be made
-        reason = error.strerror or str(error)
-        raise StoreError(f"The session database {plain_name(url)} cannot be reached: {reason}.") from error
+class plain_faults:
+    """A context that turns the database's errors into StoreError. It may be entered any number of times."""
+
+    def __init__(self, url: URL) -> None:
+        self._url = url
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, SQLAlchemyError):
+            raise StoreError(f"The session database {plain_name(self._url)} {_explain(error)}.") from error
+        if isinstance(error, OSError):  # a server that is not there, a folder that cannot be made
+            reason = error.strerror or str(error)
+            what = f"The session database {plain_name(self._url)} cannot be reached: {reason}."
+            raise StoreError(what) from error

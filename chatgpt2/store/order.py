@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
+    AbstractContextManager,
     asynccontextmanager,
     contextmanager,
     nullcontext,
@@ -23,6 +24,7 @@ from chatgpt2.store.records import SessionKey
 
 T = TypeVar("T")
 
+_NOTHING = nullcontext()
 _PAUSE = 0.02  # seconds between two looks at a session that another process has
 _LISTEN = 0.5  # seconds between two looks at what other processes ask
 _TRY, _UNLOCK = text("SELECT pg_try_advisory_lock(:key)"), text("SELECT pg_advisory_unlock(:key)")
@@ -42,12 +44,12 @@ class SessionOrder:
     """PostgreSQL's advisory locks, all on one connection: when this process dies they are free at once. On the same
     one processes tell each other whose reply is to end.
 
-    SQLite serves one process, in which ChatService keeps the order; there it does nothing.
+    SQLite serves one process, in which ChatService keeps the order; there it does nothing, and is not `shared`.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._shared = engine.dialect.name == "postgresql"
+        self.shared = engine.dialect.name == "postgresql"
         self._connection: AsyncConnection | None = None
         self._speaking = asyncio.Lock()
         self._pending: set[asyncio.Task[Any]] = set()
@@ -57,7 +59,7 @@ class SessionOrder:
     def alone(self, key: SessionKey) -> AbstractAsyncContextManager[None]:
         """Have the session to oneself. One task of a process at a time may ask for the same session: the database
         would let a second one through. Raises StoreError when the database cannot be reached."""
-        return self._locked(key) if self._shared else nullcontext()
+        return self._locked(key) if self.shared else nullcontext()
 
     @asynccontextmanager
     async def _locked(self, key: SessionKey) -> AsyncIterator[None]:
@@ -69,12 +71,12 @@ class SessionOrder:
         finally:
             await asyncio.shield(self._keep(self._unlock(number, held_on)))
 
-    @contextmanager
-    def ending(self, key: SessionKey, end: Callable[[], object]) -> Iterator[None]:
+    def ending(self, key: SessionKey, end: Callable[[], object]) -> AbstractContextManager[None]:
         """Meanwhile, call `end` when another process asks for the session's reply to be ended."""
-        if not self._shared:
-            yield
-            return
+        return self._told(key, end) if self.shared else _NOTHING
+
+    @contextmanager
+    def _told(self, key: SessionKey, end: Callable[[], object]) -> Iterator[None]:
         name = str(_number(key))
         self._ends[name] = end
         if self._listening is None or self._listening.done():
@@ -89,7 +91,7 @@ class SessionOrder:
 
         Raises StoreError when the database cannot be reached.
         """
-        if not self._shared:
+        if not self.shared:
             return False
         with plain_faults(self._engine.url):
             return await asyncio.shield(self._keep(self._tell(_number(key))))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from chatgpt2.dialogue import Dialogue, Role, Turn
 
@@ -12,8 +12,7 @@ from chatgpt2.dialogue import Dialogue, Role, Turn
 Removal = Literal["reset", "undo", "retry", "blocked"]
 
 
-@dataclass(frozen=True, slots=True)
-class SessionKey:
+class SessionKey(NamedTuple):
     """Which conversation. The terminal's session NAME is `SessionKey("terminal", chat=NAME)`; a bot's has
     its own account, the platform's chat, and the thread (forum topic) inside it."""
 

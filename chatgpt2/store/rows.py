@@ -5,6 +5,7 @@ The statements of a turn are made once: making one costs as much as having it do
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -22,6 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
+from chatgpt2.store.prepared import Db, Prepared
 from chatgpt2.store.records import Removal, SessionKey
 from chatgpt2.store.tables import sessions, turns
 
@@ -31,21 +33,27 @@ IS_KEY = and_(
     *(sessions.c[part] == bindparam(f"of_{part}") for part in ("platform", "account", "chat", "thread"))
 )
 _FIND = select(sessions.c.id).where(IS_KEY).with_for_update()
-_TOUCH = update(sessions).where(IS_KEY).values(last_active=bindparam("now")).returning(sessions.c.id)
+_TOUCH = Prepared(
+    update(sessions).where(IS_KEY).values(last_active=bindparam("now")).returning(sessions.c.id)
+)
+
+_NEW = Prepared(
+    insert(sessions).returning(sessions.c.id),
+    (*("platform", "account", "chat", "thread"), *("settings", "created", "last_active")),
+)
 
 OF_SESSION = turns.c.session_id == bindparam("session")
 _before = turns.alias()
 _NEXT = select(func.coalesce(func.max(_before.c.position) + 1, 0)).where(
     _before.c.session_id == bindparam("session")
 )
-_ADD = insert(turns).values(position=_NEXT.scalar_subquery())  # rows are added one after another
 # The role is written out: a parameter would hide from SQLite that the index of users' messages fits.
-_ASKED = (
+_ASKED = Prepared(
     select(turns.c.position)
     .where(OF_SESSION, turns.c.message_id == bindparam("message"), turns.c.role == literal_column("'user'"))
     .limit(1)
 )
-_REPLY = (
+_REPLY = Prepared(
     select(turns.c.text)
     .where(
         OF_SESSION,
@@ -60,6 +68,8 @@ _COLUMNS = (
     *("role", "user_id", "text", "message_id", "model", "tokens", "latency"),
     *("created", "removed", "removed_why"),
 )
+# Rows are added one after another.
+_ADD = Prepared(insert(turns).values(position=_NEXT.scalar_subquery()), ("session_id", *_COLUMNS))
 
 
 def is_key(key: SessionKey) -> ColumnElement[bool]:
@@ -88,29 +98,31 @@ def find(db: Connection, key: SessionKey) -> int | None:
     return found
 
 
-def claim(db: Connection, key: SessionKey, now: datetime) -> int:
+def claim(db: Db, key: SessionKey, now: datetime) -> int:
     """The session's row, made when it is not there, locked, and marked as active now."""
-    found: int | None = db.execute(_TOUCH, {**of(key), "now": now}).scalar()
-    return _create(db, key, now) if found is None else found
-
-
-def _create(db: Connection, key: SessionKey, now: datetime) -> int:
+    found = _TOUCH.one(db, {**of(key), "now": now})
+    if found is not None:
+        return int(found[0])
     row = {"platform": key.platform, "account": key.account, "chat": key.chat, "thread": key.thread}
-    new = insert(sessions).values(**row, settings={}, created=now, last_active=now)
+    return _create(db, key, row | {"settings": {}, "created": now, "last_active": now})
+
+
+def _create(db: Db, key: SessionKey, row: Mapping[str, Any]) -> int:
+    if isinstance(db, sqlite3.Connection):  # who writes to SQLite is alone
+        return int(_NEW.all(db, row)[0][0])
     try:
         with db.begin_nested():
-            made: int = db.execute(new.returning(sessions.c.id)).scalar_one()
-            return made
+            return int(_NEW.all(db, row)[0][0])
     except IntegrityError:  # PostgreSQL: another process made it between our look and our insert
-        session: int | None = db.execute(_TOUCH, {**of(key), "now": now}).scalar()
-        if session is None:
+        found = _TOUCH.one(db, {**of(key), "now": row["last_active"]})
+        if found is None:
             raise
-        return session
+        return int(found[0])
 
 
-def add(db: Connection, session: int, *rows: Mapping[str, Any]) -> None:
+def add(db: Db, session: int, *rows: Mapping[str, Any]) -> None:
     place: dict[str, Any] = dict.fromkeys(_COLUMNS) | {"session_id": session, "session": session}
-    db.execute(_ADD, [{**place, **row} for row in rows])
+    _ADD.many(db, [{**place, **row} for row in rows])
 
 
 def remove(db: Connection, session: int, why: Removal, now: datetime, *which: ColumnElement[bool]) -> int:
@@ -129,11 +141,11 @@ def last_user_turn(db: Connection, session: int) -> tuple[int, str, str | None] 
     return None if row is None else (row[0], row[1], row[2])
 
 
-def reply_to(db: Connection, session: int, message_id: str | None) -> str | None:
+def reply_to(db: Db, session: int, message_id: str | None) -> str | None:
     """The latest reply to a message. That of a new message is looked for in an index, not among the turns."""
     if message_id is None:
         return None
     of = {"session": session, "message": message_id}
-    asked = db.execute(_ASKED, of).scalar()
-    found: str | None = None if asked is None else db.execute(_REPLY, {**of, "asked": asked}).scalar()
-    return found
+    asked = _ASKED.one(db, of)
+    found = None if asked is None else _REPLY.one(db, {**of, "asked": asked[0]})
+    return None if found is None else str(found[0])

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal, Self, cast
+from functools import partial
+from typing import Any
 
 from sqlalchemy import (
-    URL,
     ColumnElement,
-    QueuePool,
     ScalarSelect,
     Select,
     and_,
@@ -21,19 +18,16 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chatgpt2.dialogue import Dialogue, Turn
-from chatgpt2.errors import StoreError
 from chatgpt2.store import exchanges
-from chatgpt2.store.faults import plain_faults, plain_name
-from chatgpt2.store.opening import close_engine, open_engine, read_url
+from chatgpt2.store.database import Database
 from chatgpt2.store.order import SessionOrder
 from chatgpt2.store.records import Exchange, Removal, SessionInfo, SessionKey, Standing, StoredTurn
 from chatgpt2.store.rows import ACTIVE, claim, find, is_key
-from chatgpt2.store.sqlite import thread_engine
 from chatgpt2.store.tables import sessions, turns
-from chatgpt2.store.together import Apart, Doing, T, Together, Work
+from chatgpt2.store.together import SmallWork
 
 _RECORDED = "position role text created user_id message_id model tokens latency removed removed_why"
 _RECORD = [turns.c[name] for name in _RECORDED.split()]
@@ -55,10 +49,7 @@ def _info(row: Any) -> SessionInfo:
     return SessionInfo(SessionKey(*row[:4]), row[4], row[5], row[7], row[8], title=row[6])
 
 
-Timed = Callable[[Literal["read", "write"]], AbstractContextManager[object]]
-
-
-class SessionStore:
+class SessionStore(Database):
     """All conversations of one database. Open it with `await SessionStore.open(url)`.
 
     A removed turn (reset, undo, retry) leaves the conversation and stays on record until `delete`. `order` is kept
@@ -67,58 +58,13 @@ class SessionStore:
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-        self._writer = engine.execution_options(writes=True)
-        # SQLite makes a waiting writer sleep and look again; our own writers can be woken in turn.
-        single = engine.dialect.name == "sqlite"
-        self._one_writer = asyncio.Lock() if single else nullcontext()
-        self._reader: Doing = (
-            Together(thread_engine(engine, writes=False), nullcontext()) if single else Apart(engine)
-        )
-        self._changer: Doing = (
-            Together(thread_engine(engine, writes=True), self._one_writer) if single else Apart(self._writer)
-        )
+        super().__init__(engine)
         self.order = SessionOrder(engine)
-        self._timed: Timed = lambda kind: nullcontext()
-        self._closed = False
-
-    @classmethod
-    async def open(cls, url: str) -> Self:
-        """Open, create or migrate the database at `url`."""
-        return cls(await open_engine(read_url(url)))
 
     async def close(self) -> None:
         """Close the connections. Who asks from now on gets StoreError; who is in a transaction may end it."""
-        self._closed = True
         await self.order.close()
-        await self._reader.close()
-        await self._changer.close()
-        await close_engine(self._engine)
-
-    @property
-    def url(self) -> URL:
-        """Where the database is."""
-        return self._engine.url
-
-    @property
-    def connections(self) -> int:
-        """How many of the pool are in use."""
-        return cast("QueuePool", self._engine.pool).checkedout()
-
-    def measure(self, timed: Timed) -> None:
-        """Let `timed` stand around each transaction, with the wait for its turn, and what is done in it."""
-        self._timed = timed
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.close()
-
-    async def ping(self) -> None:
-        """Raises StoreError when the database does not answer."""
-        async with self.reading() as db:
-            await db.execute(select(1))
+        await super().close()
 
     async def load(self, key: SessionKey) -> Dialogue:
         """The whole conversation; empty for a session that nobody has spoken in."""
@@ -134,7 +80,10 @@ class SessionStore:
     async def standing(self, key: SessionKey, most: int, message_id: str | None = None) -> Standing | None:
         """Where the conversation stands, with its latest turns: `most` of them, if there are so many, or some more.
         None: there is no such session."""
-        return await self.read(lambda db: exchanges.standing(db, key, message_id, most))
+        work: SmallWork[Standing | None] = partial(
+            exchanges.standing, key=key, message_id=message_id, most=most
+        )
+        return await self.read_small(work)
 
     async def append(
         self,
@@ -153,7 +102,10 @@ class SessionStore:
         process has answered the same message meanwhile. With `removed` it is only on record."""
         user = {"text": user_text, "user_id": user_id}
         bot = {"text": bot_text, "model": model, "tokens": tokens, "latency": latency}
-        return await self.write(lambda db: exchanges.append(db, key, user, bot, message_id, removed))
+        work: SmallWork[str] = partial(
+            exchanges.append, key=key, user=user, bot=bot, message_id=message_id, removed=removed
+        )
+        return await self.write_small(work)
 
     async def replace_reply(
         self,
@@ -258,39 +210,3 @@ class SessionStore:
         async with self.writing() as db:
             session = await db.run_sync(claim, key, datetime.now(UTC))
             await db.execute(update(sessions).where(sessions.c.id == session).values(persona=kept))
-
-    async def read(self, work: Work[T]) -> T:
-        """Do a piece of work that only reads; see Together."""
-        with self._timed("read"), self._faults():
-            return await self._reader.do(work)
-
-    async def write(self, work: Work[T]) -> T:
-        """Do a piece of work that writes, together with what else is waiting; see Together."""
-        with self._timed("write"), self._faults():
-            return await self._changer.do(work)
-
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncConnection]:
-        with self._timed("read"), self._faults():
-            async with self._engine.connect() as connection:
-                yield connection
-
-    @asynccontextmanager
-    async def writing(self) -> AsyncIterator[AsyncConnection]:
-        with self._timed("write"), self._faults():
-            async with self._one_writer, self._writer.begin() as connection:
-                yield connection
-
-    @asynccontextmanager
-    async def maintaining(self) -> AsyncIterator[AsyncConnection]:
-        """A connection outside any transaction, as VACUUM needs it."""
-        sqlite = self._engine.dialect.name == "sqlite"
-        how = {"plain": True} if sqlite else {"isolation_level": "AUTOCOMMIT"}
-        with self._faults():
-            async with self._one_writer, self._engine.execution_options(**how).connect() as connection:
-                yield connection
-
-    def _faults(self) -> AbstractContextManager[None]:
-        if self._closed:  # the pool would open new connections, and nobody close them
-            raise StoreError(f"The session database {plain_name(self._engine.url)} has been closed.")
-        return plain_faults(self._engine.url)

@@ -1,32 +1,43 @@
 """Many small pieces of work on a database, done in few transactions.
 
 A statement through an asynchronous driver costs several changes of thread, a transaction on SQLite one wait for the
-disk. Here a piece of work is one function of a plain connection: on SQLite a thread does whatever is waiting in one
+disk. Here a piece of work is one function of a plain connection: on SQLite whatever is waiting is done in one
 transaction, and all that wait for it are told when it is on the disk; PostgreSQL, which gathers commits itself, gives
 each piece a transaction of its own.
+
+On SQLite a thread does it. Small work, which takes less than a thread needs to get hold of the interpreter while
+others are busy, is done in the event loop's own, and the thread only waits for the disk.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from functools import partial
+from typing import Any, Protocol, TypeVar, cast
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, PoolProxiedConnection
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
+
+from chatgpt2.store.prepared import Db
 
 T = TypeVar("T")
 # Nothing but the database may be changed by it: where other work of its transaction fails it is done again.
 Work = Callable[[Connection], T]
+SmallWork = Callable[[Db], T]
+"""Work of a few statements, all of them prepared."""
 
 
 class Doing(Protocol):
     """Does work in transactions that are finished when `do` returns. Raises what the work or the database raises."""
 
     async def do(self, work: Work[T]) -> T: ...
+    async def do_small(self, work: SmallWork[T]) -> T: ...
     async def close(self) -> None: ...
 
 
@@ -40,6 +51,10 @@ class Apart:
         async with self._engine.begin() as connection:
             return await connection.run_sync(work)
 
+    async def do_small(self, work: SmallWork[T]) -> T:
+        """As `do`: the way to the server is long either way."""
+        return await self.do(work)
+
     async def close(self) -> None:
         """The engine is somebody else's."""
 
@@ -48,40 +63,56 @@ class Apart:
 class _Piece:
     work: Work[Any]
     answer: asyncio.Future[Any]
+    small: bool = False
     doing: asyncio.Future[Any] | None = None
 
 
 class Together:
     """A transaction for all that waits while the one before it is under way, in the order in which it came.
 
-    alone  is held meanwhile: nobody else of this process begins to write
+    writes  it may change something; else small work does not wait for anybody
+    alone   is held meanwhile: nobody else of this process begins to write
     """
 
-    def __init__(self, engine: Engine, alone: AbstractAsyncContextManager[Any]) -> None:
-        self._engine, self._alone = engine, alone
+    def __init__(self, engine: Engine, alone: AbstractAsyncContextManager[Any], *, writes: bool) -> None:
+        self._engine, self._alone, self._writes = engine, alone, writes
+        self._here = Here(engine, writes=writes)
         self._thread = ThreadPoolExecutor(1, "chatgpt2-store")
         self._waiting: list[_Piece] = []
         self._running: asyncio.Task[None] | None = None
 
     async def do(self, work: Work[T]) -> T:
         """As Doing has it. Who is cancelled before the work has begun has done nothing; later it is waited for."""
-        piece = _Piece(work, asyncio.get_running_loop().create_future())
+        return cast("T", await self._put(_Piece(work, asyncio.get_running_loop().create_future())))
+
+    async def do_small(self, work: SmallWork[T]) -> T:
+        """As `do`."""
+        if self._writes:
+            piece = _Piece(work, asyncio.get_running_loop().create_future(), small=True)
+            return cast("T", await self._put(piece))
+        done = self._here.begin([work])
+        if done is None:
+            return await self.do(work)
+        self._here.end()
+        return cast("T", done[0])
+
+    async def _put(self, piece: _Piece) -> Any:
         self._waiting.append(piece)
         if self._running is None:
             self._running = asyncio.create_task(self._run())
         try:
-            done: T = await piece.answer
+            return await piece.answer
         except asyncio.CancelledError:
             if piece.doing is not None:
                 await asyncio.wait((piece.doing,))
             raise
-        return done
 
     async def close(self) -> None:
         """Finish what was begun, and let go of the file."""
         if self._running is not None:
             await self._running
         await asyncio.to_thread(self._thread.shutdown)
+        self._here.close()
         self._engine.dispose()
 
     async def _run(self) -> None:
@@ -94,8 +125,11 @@ class Together:
             self._running = None
 
     async def _do(self, pieces: list[_Piece]) -> None:
-        loop = asyncio.get_running_loop()
-        doing = loop.run_in_executor(self._thread, self._transactions, [piece.work for piece in pieces])
+        works = [piece.work for piece in pieces]
+        small = cast("list[SmallWork[Any]]", works)
+        done = self._here.begin(small) if all(piece.small for piece in pieces) else None
+        run = partial(self._transactions, works) if done is None else partial(self._commit, done)
+        doing = asyncio.get_running_loop().run_in_executor(self._thread, run)
         for piece in pieces:
             piece.doing = doing
         for piece, (value, error) in zip(pieces, await doing, strict=True):
@@ -105,6 +139,13 @@ class Together:
                 piece.answer.set_result(value)
             else:
                 piece.answer.set_exception(error)
+
+    def _commit(self, done: list[Any]) -> list[tuple[Any, Exception | None]]:
+        try:
+            self._here.end()
+        except DBAPIError as error:
+            return [(None, error)] * len(done)
+        return [(value, None) for value in done]
 
     def _transactions(self, works: list[Work[Any]]) -> list[tuple[Any, Exception | None]]:
         """All in one, or, when one of them fails, each in its own."""
@@ -117,6 +158,50 @@ class Together:
         except Exception as error:  # the database failed, and with it all of them
             return [(None, error)] * len(works)
         return [(value, None) for value in done]
+
+
+class Here:
+    """A connection for small work, used by one at a time, that waits for nobody."""
+
+    def __init__(self, engine: Engine, *, writes: bool) -> None:
+        self._engine, self._begin = engine, "BEGIN IMMEDIATE" if writes else "BEGIN"
+        self._pooled: PoolProxiedConnection | None = None
+
+    def begin(self, works: Sequence[SmallWork[Any]]) -> list[Any] | None:
+        """What the works give, in a transaction that is to be ended. None: nothing is done, for another program
+        writes, or one of the works fails; whoever does them with patience, one by one, finds out."""
+        try:
+            driver = self._driver()
+            driver.execute(self._begin)
+        except (sqlite3.Error, SQLAlchemyError):
+            return None
+        try:
+            return [work(driver) for work in works]
+        except Exception:
+            self._undo()
+            return None
+
+    def end(self) -> None:
+        """Write it to the disk. Raises DBAPIError, and nothing is changed then."""
+        try:
+            self._driver().commit()
+        except sqlite3.Error as error:
+            self._undo()
+            raise DBAPIError("COMMIT", None, error) from error
+
+    def close(self) -> None:
+        if self._pooled is not None:
+            self._pooled.close()
+
+    def _driver(self) -> sqlite3.Connection:
+        if self._pooled is None:
+            self._pooled = self._engine.raw_connection()
+            cast("sqlite3.Connection", self._pooled.driver_connection).execute("PRAGMA busy_timeout=0")
+        return cast("sqlite3.Connection", self._pooled.driver_connection)
+
+    def _undo(self) -> None:
+        with suppress(sqlite3.Error):  # a transaction that could not be written is over already
+            self._driver().rollback()
 
 
 class _Failed(Exception):

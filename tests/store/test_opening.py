@@ -11,7 +11,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import JSON, Column, Connection, Engine, MetaData, create_engine, event, insert, select, text
+from sqlalchemy import JSON, Column, Connection, MetaData, create_engine, insert, select, text
 
 from chatgpt2.errors import StoreError
 from chatgpt2.store import SessionKey, SessionStore, opening, sqlite
@@ -234,22 +234,6 @@ async def test_a_locked_database(file: Path, monkeypatch: pytest.MonkeyPatch) ->
         other.close()
         await store.append(KEY, "再说", "一次")
         assert len(await store.load(KEY)) == 4
-
-
-async def test_a_full_disk_fails_and_recovers(file: Path, request: pytest.FixtureRequest) -> None:
-    def fill(connection: Connection) -> None:
-        connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
-
-    async with await SessionStore.open(f"sqlite:///{file}") as store:
-        pages = 20
-        event.listen(Engine, "begin", fill)
-        request.addfinalizer(lambda: event.remove(Engine, "begin", fill))
-        with pytest.raises(StoreError, match="the disk is full"):
-            await store.append(KEY, "你好", "长" * 100_000)
-        assert await store.record(KEY) == []
-        pages = 10_000
-        await store.append(KEY, "你好", "长" * 100_000)
-        assert len(await store.load(KEY)) == 2
 
 
 @pytest.mark.parametrize(

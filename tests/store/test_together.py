@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, Engine, event, text
+from drivers import opened
+from sqlalchemy import Connection, text
 
 from chatgpt2.dialogue import Turn
 from chatgpt2.errors import StoreError
@@ -35,21 +37,58 @@ def _say(db: Connection, words: str) -> str:
 
 
 async def test_what_waits_is_written_in_one_transaction_in_its_order(tmp_path: Path) -> None:
-    begins: list[Connection] = []
-    note = begins.append
-    async with await SessionStore.open(f"sqlite:///{tmp_path}/chat.db") as store:
-        go_on, first = await _blocked(store)
-        waiting = [asyncio.create_task(store.append(KEY, str(number), "好")) for number in range(20)]
-        await asyncio.sleep(0)
-        event.listen(Engine, "begin", note)
-        try:
+    asked: list[str] = []
+    with opened() as connections:
+        async with await SessionStore.open(f"sqlite:///{tmp_path}/chat.db") as store:
+            await store.append(KEY, "零", "好")
+            go_on, first = await _blocked(store)
+            waiting = [asyncio.create_task(store.append(KEY, str(number), "好")) for number in range(20)]
+            await asyncio.sleep(0)
+            for connection in connections:
+                connection.set_trace_callback(asked.append)
             go_on.set()
             await asyncio.gather(first, *waiting)
-        finally:
-            event.remove(Engine, "begin", note)
-        said = (await store.load(KEY)).turns[::2]
-    assert len(begins) == 1
-    assert [turn.text for turn in said] == [str(number) for number in range(20)]
+            said = (await store.load(KEY)).turns[::2]
+    assert [each.strip() for each in asked if each.startswith(("BEGIN", "COMMIT"))] == [
+        *("COMMIT",),  # of the work before
+        *("BEGIN IMMEDIATE", "COMMIT"),
+    ]
+    assert [turn.text for turn in said] == ["零", *map(str, range(20))]
+
+
+@pytest.mark.parametrize("others", [1, 20])
+async def test_small_work_waits_while_another_program_writes_and_nobody_else_does(
+    tmp_path: Path, others: int
+) -> None:
+    async with await SessionStore.open(f"sqlite:///{tmp_path}/chat.db") as store:
+        await store.append(KEY, "零", "好")
+        program = sqlite3.connect(tmp_path / "chat.db", isolation_level=None)
+        program.execute("BEGIN IMMEDIATE")
+        waiting = [asyncio.create_task(store.append(KEY, str(number), "好")) for number in range(others)]
+        for _ in range(10):  # the event loop goes on, and who reads need not wait
+            await asyncio.sleep(0.01)
+            standing = await store.standing(KEY, 4)
+            assert standing is not None and len(standing.dialogue) == 2
+        assert not any(each.done() for each in waiting)
+        program.execute("COMMIT")
+        program.close()
+        await asyncio.gather(*waiting)
+        assert len(await store.load(KEY)) == 2 + 2 * others
+
+
+async def test_of_small_work_too_what_fails_takes_nothing_else_with_it(tmp_path: Path) -> None:
+    async with await SessionStore.open(f"sqlite:///{tmp_path}/chat.db") as store:
+        go_on, first = await _blocked(store)
+        before = asyncio.create_task(store.append(KEY, "一", "好"))
+        failing = asyncio.create_task(store.append(KEY, "二", None))  # type: ignore[arg-type]
+        after = asyncio.create_task(store.append(KEY, "三", "好"))
+        await asyncio.sleep(0)
+        go_on.set()
+        await first
+        with pytest.raises(StoreError, match="NOT NULL"):
+            await failing
+        await asyncio.gather(before, after)
+        assert [turn.text for turn in (await store.load(KEY)).turns] == ["一", "好", "三", "好"]
 
 
 async def test_work_that_fails_takes_nothing_else_with_it(tmp_path: Path) -> None:
@@ -112,18 +151,14 @@ async def test_of_a_long_conversation_the_latest_turns_are_read_from_a_place_tha
 
 async def test_no_turn_is_looked_at_to_find_that_a_message_is_new(tmp_path: Path) -> None:
     statements: list[str] = []
-
-    def note(connection: Connection, cursor: object, statement: str, *others: object) -> None:
-        statements.append(statement)
-
-    async with await SessionStore.open(f"sqlite:///{tmp_path}/chat.db") as store:
-        await store.append(KEY, "一", "好")
-        event.listen(Engine, "before_cursor_execute", note)
-        try:
+    with opened() as connections:
+        async with await SessionStore.open(f"sqlite:///{tmp_path}/chat.db") as store:
+            await store.append(KEY, "一", "好")
+            await store.standing(KEY, 4)
+            for connection in connections:
+                connection.set_trace_callback(statements.append)
             await store.standing(KEY, 4, "new")
-        finally:
-            event.remove(Engine, "before_cursor_execute", note)
-        (asked,) = [each for each in statements if "message_id = " in each]
-        async with store.reading() as db:
-            plan = await db.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked}", (1, "new", 1, 0))
-            assert "uq_turns_user_message" in str(plan.all())
+            (asked,) = [each for each in statements if "message_id = " in each]
+            async with store.reading() as db:
+                plan = await db.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked}")
+                assert "uq_turns_user_message" in str(plan.all())
