@@ -9,23 +9,14 @@ from typing import Any, cast
 
 from fastapi import APIRouter
 from fastapi.responses import Response
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    generate_latest,
-)
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 from starlette.types import Scope
 
 from chatgpt2.engine.base import Engine, Reusing, SamplingParams, Step, check
 from chatgpt2.errors import EngineBusy
 from chatgpt2.server.faults import documented
+from chatgpt2.server.tallies import Counters, Labels, Spreads
 from chatgpt2.store import SessionStore
-
-_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-
 
 _METHODS = {"GET", "POST", "PATCH", "DELETE", "HEAD", "OPTIONS", "PUT"}
 
@@ -34,57 +25,45 @@ class Metrics:
     """The counters of one service. A registry of their own, so that two services in a process do not mix."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.requests = self._counter("requests", "Requests answered.", "method", "route", "status")
-        self._answers: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}  # finding them takes longer
-        self.seconds = self._histogram("request_seconds", "From a request to the end of its answer.", "route")
-        self.first_token = self._histogram(
-            "first_token_seconds",
-            "From asking the engine to its first token, the wait in its queue included.",
-        )
-        tokens = self._counter("tokens", "Tokens given to the engine and made by it.", "kind")
-        self.prompt_tokens, self.reply_tokens = tokens.labels("prompt"), tokens.labels("reply")
+        self.registry = registry = CollectorRegistry()
+        self.requests = Counters(
+            registry, "chatgpt2_requests", "Requests answered.", "method", "route", "status"
+        ).values
+        self.seconds = Spreads(
+            registry, "chatgpt2_request_seconds", "From a request to the end of its answer.", "route"
+        ).values
+        meaning = "From asking the engine to its first token, the wait in its queue included."
+        self.first_token = Spreads(registry, "chatgpt2_first_token_seconds", meaning).values[()]
+        meaning = "Tokens given to the engine and made by it."
+        self.tokens = Counters(registry, "chatgpt2_tokens", meaning, "kind").values
         self.waiting = self.running = 0
-        for name, meaning, count in (
-            ("requests_waiting", "Requests whose first token has not come.", lambda: self.waiting),
-            ("requests_running", "Requests whose reply is in the making.", lambda: self.running),
-        ):
-            self._gauge(name, meaning).set_function(count)
-        self.refused = self._counter("busy", "Requests that a full queue refused.")
-        self.database = self._histogram(
-            "database_seconds", "Of a transaction, the wait for a connection included.", "kind"
-        )
-        self.connections = self._gauge("database_connections", "Connections to the database in use.")
+        self._gauge("requests_waiting", "Requests whose first token has not come.", lambda: self.waiting)
+        self._gauge("requests_running", "Requests whose reply is in the making.", lambda: self.running)
+        self.refused = Counters(registry, "chatgpt2_busy", "Requests that a full queue refused.").values
+        meaning = "Of a transaction, the wait for a connection included."
+        self.database = Spreads(registry, "chatgpt2_database_seconds", meaning, "kind").values
 
     @cached_property
-    def reused(self) -> Counter:
+    def reused(self) -> dict[Labels, int]:
         """Only where an engine tells: a zero would say that nothing was known."""
-        return self._counter("reused_tokens", "Prompt tokens that the engine knew from earlier replies.")
+        meaning = "Prompt tokens that the engine knew from earlier replies."
+        return Counters(self.registry, "chatgpt2_reused_tokens", meaning).values
 
-    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
-        return Counter(f"chatgpt2_{name}", meaning, labels, registry=self.registry)
-
-    def _gauge(self, name: str, meaning: str) -> Gauge:
-        return Gauge(f"chatgpt2_{name}", meaning, registry=self.registry)
-
-    def _histogram(self, name: str, meaning: str, *labels: str) -> Histogram:
-        return Histogram(f"chatgpt2_{name}", meaning, labels, buckets=_SECONDS, registry=self.registry)
+    def _gauge(self, name: str, meaning: str, value: Callable[[], float]) -> None:
+        Gauge(f"chatgpt2_{name}", meaning, registry=self.registry).set_function(value)
 
     def answered(self, scope: Scope, status: int, seconds: float) -> None:
         """Count an answer, by route, not by path: a session's id is no label."""
         route = getattr(scope.get("route"), "path", "other")
         method = scope["method"] if scope["method"] in _METHODS else "other"
-        if (counted := self._answers.get((method, route, status))) is None:
-            counted = self.requests.labels(method, route, str(status)), self.seconds.labels(route)
-            self._answers[method, route, status] = counted
-        counted[0].inc()
-        counted[1].observe(seconds)
+        self.requests[method, route, str(status)] += 1
+        self.seconds[route,].observe(seconds)
 
     def watch(self, store: SessionStore) -> None:
         """Count what the database does."""
-        observers = {kind: self.database.labels(kind).observe for kind in ("read", "write")}
-        store.measure(lambda kind, seconds: observers[kind](seconds))
-        self.connections.set_function(lambda: store.connections)
+        store.measure(lambda kind, seconds: self.database[kind,].observe(seconds))
+        meaning = "Connections to the database in use."
+        self._gauge("database_connections", meaning, lambda: store.connections)
 
     def routes(self) -> APIRouter:
         """GET /metrics."""
@@ -111,7 +90,7 @@ class Measured:
 
     def generate(self, prompt_ids: Sequence[int], params: SamplingParams) -> _Counted:
         """As the engine's own."""
-        self._metrics.prompt_tokens.inc(len(prompt_ids))
+        self._metrics.tokens["prompt",] += len(prompt_ids)
         # A generator, for it can be closed; the protocol says iterator, as one does for generator methods.
         steps = cast("AsyncGenerator[Step]", self._engine.generate(prompt_ids, params))
         return _Counted(steps, self._metrics, self._count_reused)
@@ -119,7 +98,7 @@ class Measured:
     def _count_reused(self) -> None:
         if self._reusing is not None:
             before, self._reused = self._reused, self._reusing.reused_tokens
-            self._metrics.reused.inc(self._reused - before)
+            self._metrics.reused[()] += self._reused - before
 
     async def check(self) -> None:
         """As the engine's own."""
@@ -149,7 +128,7 @@ class _Counted:
             step = await anext(self._steps)
         except BaseException as error:
             if isinstance(error, EngineBusy):
-                metrics.refused.inc()
+                metrics.refused[()] += 1
             self._end()
             raise
         if self._waiting:
@@ -157,7 +136,7 @@ class _Counted:
             metrics.waiting -= 1
             metrics.running += 1
             metrics.first_token.observe(time.monotonic() - self._began)
-        metrics.reply_tokens.inc(len(step.ids))
+        metrics.tokens["reply",] += len(step.ids)
         return step
 
     async def aclose(self) -> None:

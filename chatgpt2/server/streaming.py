@@ -15,6 +15,7 @@ from chatgpt2.server.faults import body, fault_of
 
 T = TypeVar("T")
 
+_HEADERS = [(b"cache-control", b"no-cache"), (b"content-type", b"text/event-stream; charset=utf-8")]
 _DONE = b"data: [DONE]\n\n"
 
 
@@ -56,7 +57,6 @@ class _Events(Response):
     """A stream that leaves nothing open, also where it was cut off while the client took nothing."""
 
     media_type = "text/event-stream"
-    _kind = Response(headers={"Cache-Control": "no-cache"}, media_type="text/event-stream").raw_headers
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class _Events(Response):
         last: Callable[[Any], bool],
     ) -> None:
         self.status_code, self.background = 200, None
-        self.raw_headers = [each for each in self._kind if each[0] != b"content-length"]
+        self.raw_headers = [*_HEADERS]
         self._first, self._others, self._write, self._stack, self._last = first, others, write, stack, last
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

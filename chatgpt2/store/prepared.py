@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from operator import itemgetter
 from typing import Any, cast
 
@@ -115,20 +115,31 @@ class _Text:
 
 
 def _bind(kind: TypeEngine[Any], dialect: Dialect) -> _Change:
-    """How the driver is given a value. The same moment stands in several places of a turn, and is written once."""
+    """How the driver is given a value."""
     change = kind.dialect_impl(dialect).bind_processor(dialect)
-    if change is None or not isinstance(kind, UtcDateTime):
-        return change
-    known: tuple[Any, Any] = (None, None)
+    return _written if isinstance(kind, UtcDateTime) else change
 
-    def remembered(value: Any) -> Any:
-        nonlocal known
-        last = known  # other stores have threads of their own
-        if value is not last[0]:
-            known = last = value, change(value)
-        return last[1]
 
-    return remembered
+@cache
+def _moment() -> Callable[[Any], Any]:
+    dialect = SQLiteDialect_pysqlite()
+    change = UtcDateTime().dialect_impl(dialect).bind_processor(dialect)
+    assert change is not None
+    return change
+
+
+_last: tuple[Any, Any] = (None, None)
+
+
+def _written(value: Any) -> Any:
+    """A moment as SQLite has it. The same one stands in several places of a turn, and is written down once."""
+    global _last
+    if value is None:
+        return None
+    known = _last  # other stores have threads of their own
+    if value is not known[0]:
+        _last = known = value, _moment()(value)
+    return known[1]
 
 
 def _result(kind: TypeEngine[Any], dialect: Dialect) -> _Change:

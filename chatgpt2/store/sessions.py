@@ -63,6 +63,7 @@ class SessionStore(Database):
 
     async def close(self) -> None:
         """Close the connections. Who asks from now on gets StoreError; who is in a transaction may end it."""
+        self._closed = True
         await self.order.close()
         await super().close()
 

@@ -12,9 +12,10 @@ others are busy, is done in the event loop's own, and the thread only waits for 
 from __future__ import annotations
 
 import asyncio
+import queue
 import sqlite3
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -76,8 +77,8 @@ class Together:
 
     def __init__(self, engine: Engine, alone: AbstractAsyncContextManager[Any], *, writes: bool) -> None:
         self._engine, self._alone, self._writes = engine, alone, writes
-        self._here = Here(engine, writes=writes)
-        self._thread = ThreadPoolExecutor(1, "chatgpt2-store")
+        self._here = Here(engine)
+        self._thread = Worker("chatgpt2-store")
         self._waiting: list[_Piece] = []
         self._running: asyncio.Task[None] | None = None
 
@@ -90,11 +91,10 @@ class Together:
         if self._writes:
             piece = _Piece(work, asyncio.get_running_loop().create_future(), small=True)
             return cast("T", await self._put(piece))
-        done = self._here.begin([work])
-        if done is None:
+        try:
+            return self._here.read(work)
+        except Exception:  # the database may be busy; whoever has patience finds out
             return await self.do(work)
-        self._here.end()
-        return cast("T", done[0])
 
     async def _put(self, piece: _Piece) -> Any:
         self._waiting.append(piece)
@@ -111,7 +111,7 @@ class Together:
         """Finish what was begun, and let go of the file."""
         if self._running is not None:
             await self._running
-        await asyncio.to_thread(self._thread.shutdown)
+        await asyncio.to_thread(self._thread.close)
         self._here.close()
         self._engine.dispose()
 
@@ -128,8 +128,9 @@ class Together:
         works = [piece.work for piece in pieces]
         small = cast("list[SmallWork[Any]]", works)
         done = self._here.begin(small) if all(piece.small for piece in pieces) else None
-        run = partial(self._transactions, works) if done is None else partial(self._commit, done)
-        doing = asyncio.get_running_loop().run_in_executor(self._thread, run)
+        doing = self._thread.run(
+            partial(self._transactions, works) if done is None else partial(self._commit, done)
+        )
         for piece in pieces:
             piece.doing = doing
         for piece, (value, error) in zip(pieces, await doing, strict=True):
@@ -160,11 +161,54 @@ class Together:
         return [(value, None) for value in done]
 
 
+class Worker:
+    """A thread that does one thing after another. As a pool of one, for a third of the way there and back."""
+
+    def __init__(self, name: str) -> None:
+        self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = (
+            queue.SimpleQueue()
+        )
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+
+    def run(self, job: Callable[[], T]) -> asyncio.Future[T]:
+        """What the job gives, or raises, when it is done."""
+        if self._thread.ident is None:
+            self._thread.start()
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._jobs.put((job, future))
+        return future
+
+    def close(self) -> None:
+        """Wait until all is done."""
+        if self._thread.ident is not None:
+            self._jobs.put(None)
+            self._thread.join()
+
+    def _work(self) -> None:
+        while (order := self._jobs.get()) is not None:
+            job, future = order
+            try:
+                settle = partial(_settle, future, job(), None)
+            except BaseException as error:
+                settle = partial(_settle, future, None, error)
+            with suppress(RuntimeError):  # the event loop is gone
+                future.get_loop().call_soon_threadsafe(settle)
+
+
+def _settle(future: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(value)
+    else:
+        future.set_exception(error)
+
+
 class Here:
     """A connection for small work, used by one at a time, that waits for nobody."""
 
-    def __init__(self, engine: Engine, *, writes: bool) -> None:
-        self._engine, self._begin = engine, "BEGIN IMMEDIATE" if writes else "BEGIN"
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self._pooled: PoolProxiedConnection | None = None
 
     def begin(self, works: Sequence[SmallWork[Any]]) -> list[Any] | None:
@@ -172,7 +216,7 @@ class Here:
         writes, or one of the works fails; whoever does them with patience, one by one, finds out."""
         try:
             driver = self._driver()
-            driver.execute(self._begin)
+            driver.execute("BEGIN IMMEDIATE")
         except (sqlite3.Error, SQLAlchemyError):
             return None
         try:
@@ -180,6 +224,10 @@ class Here:
         except Exception:
             self._undo()
             return None
+
+    def read(self, work: SmallWork[T]) -> T:
+        """What the work gives, each statement of which sees the database as it is. Raises what it raises."""
+        return work(self._driver())
 
     def end(self) -> None:
         """Write it to the disk. Raises DBAPIError, and nothing is changed then."""
