@@ -222,8 +222,14 @@ class Codec:
         """
         if not dialogue.turns or dialogue.turns[-1].role != "user":
             raise ValueError("a prompt needs a dialogue that ends with a turn of the user")
-        texts = [turn.text for turn in (*opening, *dialogue.turns)]
-        turns = [[*ids, self.sep_id] for ids in self._wordpiece.recall(texts)]
+        recalled = self._wordpiece.recall([turn.text for turn in (*opening, *dialogue.turns)])
+        whole, sep = [self.cls_id], self.sep_id
+        for ids in recalled:
+            whole += ids
+            whole.append(sep)
+        if len(whole) <= room:  # as nearly always
+            return whole
+        turns = [[*ids, sep] for ids in recalled]
         said = turns[len(opening) :]
         prompt = [self.cls_id, *chain.from_iterable(turns[: len(opening)])]
         if (left := room - len(prompt)) < 2:

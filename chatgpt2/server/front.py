@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chatgpt2.errors import ChatGPT2Error
 from chatgpt2.server.entrance import Guard, is_open
-from chatgpt2.server.faults import UNFORESEEN, Fault, answer, fault_of
+from chatgpt2.server.faults import UNFORESEEN, Fault, fault_of
 from chatgpt2.server.metrics import Metrics
 from chatgpt2.server.ongoing import Ongoing, stopping
 from chatgpt2.server.passage import Left, Limits, Passage
@@ -43,37 +43,32 @@ class Front:
             return await self._app(scope, receive, send)
         began = time.monotonic()
         passage = Passage(scope, receive, send, self._limits)
-        try:
-            if not self._ongoing.stopping:
-                await self._counted(passage)
-            elif scope["path"] in HEALTH:
-                await self._app(scope, passage.receive, passage.send)
-            else:
-                refusal = answer(stopping())
-                refusal.headers["Connection"] = "close"  # the next attempt may reach another process
-                await refusal(scope, passage.receive, passage.send)
-        except Exception:
-            if passage.status is None:
-                await passage.refuse(UNFORESEEN)
-            raise
-        finally:
-            passage.unwatch()
-            self._metrics.answered(scope, passage.status or 500, time.monotonic() - began)
-
-    async def _counted(self, passage: Passage) -> None:
-        """Answered, and known to be under way meanwhile."""
         self._ongoing.begin(passage)
         try:
             with passage:
-                for guard in self._everywhere if is_open(passage.scope["path"]) else self._inside:
+                if self._ongoing.stopping and scope["path"] not in HEALTH:
+                    raise stopping()
+                for guard in self._everywhere if is_open(scope["path"]) else self._inside:
                     await guard(passage)
-                await passage.check_announced()
-                await self._app(passage.scope, passage.receive, passage.send)
-        except Left:
-            passage.lost()
-        except Fault as fault:
-            await passage.refuse(fault)
-        except ChatGPT2Error as error:
-            await passage.refuse(fault_of(error))
+                if passage.announced() > self._limits.body_bytes:
+                    await passage.drain()
+                await self._app(scope, passage.receive, passage.send)
+        except Exception as error:
+            await self._refuse(passage, error)
         finally:
+            passage.unwatch()
             self._ongoing.end(passage)
+            self._metrics.answered(scope, passage.status or 500, time.monotonic() - began)
+
+    async def _refuse(self, passage: Passage, error: Exception) -> None:
+        """Answer with what is wrong. What nobody has foreseen is raised again, for the log."""
+        if isinstance(error, Left):
+            passage.lost()
+        elif isinstance(error, Fault):
+            await passage.refuse(error)
+        elif isinstance(error, ChatGPT2Error):
+            await passage.refuse(fault_of(error))
+        else:
+            if passage.status is None:
+                await passage.refuse(UNFORESEEN)
+            raise error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 
 from starlette.requests import HTTPConnection
@@ -18,6 +17,11 @@ from chatgpt2.server.streaming import event
 _PLACE = "chatgpt2.passage"  # in a request's scope
 _PATIENCE = 16  # times as much as is taken is read and thrown away
 _LAST_WORDS = 1.0  # seconds that a client has to take the event that ends its stream
+_CLOSING = (
+    408,
+    413,
+    503,
+)  # the rest of the body is still to come, or another process may answer the next time
 _CLIENT_CLOSED = 499  # nginx's number for a client that left; nobody reads it
 
 
@@ -77,11 +81,10 @@ class Passage(Interruptible):
                 return str(value, "latin-1")
         return ""
 
-    async def check_announced(self) -> None:
-        """Raises Fault (413) for a body that says itself that it is too large."""
+    def announced(self) -> int:
+        """How many bytes the request says that it has."""
         announced = self.header(b"content-length")
-        if announced.isdecimal() and int(announced) > self._limits.body_bytes:
-            raise await self._drained({"more_body": True})
+        return int(announced) if announced.isdecimal() else 0
 
     async def receive(self) -> Message:
         """The next of the body. A body that is too large, or a client that leaves before the end of it, ends the
@@ -96,7 +99,7 @@ class Passage(Interruptible):
         self._arrived = not message.get("more_body", False)
         self._read += len(message.get("body", b""))
         if self._read > self._limits.body_bytes:
-            await self._end(await self._drained(message))
+            await self.drain(message)
         return message
 
     async def send(self, message: Message) -> None:
@@ -143,24 +146,25 @@ class Passage(Interruptible):
         loop.call_soon(self.interrupt, reason)
         await loop.create_future()
 
-    async def _drained(self, message: Message) -> Fault:
-        """Let go of the rest: a client that is still sending does not see the answer. Not without end, though."""
+    async def drain(self, message: Message | None = None) -> None:
+        """End the work, for there is too much. The rest is let go of, as a client that is still sending does not see
+        the answer; not without end, though."""
         self._arrived, most = True, self._limits.body_bytes
-        left = _PATIENCE * most
+        left, message = _PATIENCE * most, message or {"more_body": True}
         with suppress(TimeoutError):
             async with asyncio.timeout_at(self._body_until):
                 while message.get("more_body") and left > 0:
                     message = await self._receive()
                     left -= len(message.get("body", b""))
         what = f"The request is too large: at most {most / (1 << 20):.3g} MB are taken."
-        return Fault(413, what, "request_too_large")
+        await self._end(Fault(413, what, "request_too_large"))
 
     async def refuse(self, fault: Fault) -> None:
         """Say why there is no answer, or no more of it, where that is still possible; what cannot be ended well
         breaks off."""
         if self.status is None:
             refusal = answer(fault)
-            if fault.status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE):
+            if fault.status in _CLOSING:
                 refusal.headers["Connection"] = "close"
             await refusal(self.scope, self.receive, self.send)
         elif not self.whole and dict(self._headers).get(b"content-type", b"").startswith(

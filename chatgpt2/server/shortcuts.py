@@ -76,7 +76,10 @@ class Shortcuts:
 
 
 def _is_json(scope: Scope) -> bool:
-    return any(name == b"content-type" and value in _JSON for name, value in scope["headers"])
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            return value in _JSON
+    return False
 
 
 async def _whole(receive: Receive) -> bytes:

@@ -79,19 +79,17 @@ class _Events(Response):
 
     async def _stream(self, send: Send) -> None:
         """Each event goes out when it is there, the end with the last words."""
-        write, last, end = self._write, self._last, _DONE
+        write, last, text, end = self._write, self._last, b"", _DONE
         try:
-            if last(self._first):
-                return await _say(send, write(self._first) + end, more=False)
-            await _say(send, write(self._first))
-            async for each in self._others:
-                if last(each):
-                    return await _say(send, write(each) + end, more=False)
-                await _say(send, write(each))
+            if not last(self._first):
+                await send({"type": "http.response.body", "body": write(self._first), "more_body": True})
+                async for each in self._others:
+                    if last(each):
+                        text = write(each)
+                        break
+                    await send({"type": "http.response.body", "body": write(each), "more_body": True})
+            else:
+                text = write(self._first)
         except ChatGPT2Error as error:  # too late for a status
             end = event(body(fault_of(error)))
-        await _say(send, end, more=False)
-
-
-async def _say(send: Send, text: bytes, more: bool = True) -> None:
-    await send({"type": "http.response.body", "body": text, "more_body": more})
+        await send({"type": "http.response.body", "body": text + end, "more_body": False})
