@@ -27,12 +27,15 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from serve_load import Service, serving
+
+from chatgpt2.server.running import run_on_fastest_loop
 
 CALLERS, REPLY, PROMPT = 32, 32, 58  # characters, which with [CLS] and [SEP] make 60 tokens
 TURNS = 1_600  # turns that a latency is measured on
@@ -198,7 +201,7 @@ def allow_files(count: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(count, hard), hard))
 
 
-PARTS: dict[str, Callable[[Path, int], Awaitable[dict[str, float]]]] = {
+PARTS: dict[str, Callable[[Path, int], Coroutine[Any, Any, dict[str, float]]]] = {
     "engine": measure_engine,
     "overhead": measure_overhead,
     "sessions": measure_sessions,
@@ -220,14 +223,12 @@ def main() -> None:
     if args.be:
         from serve_service import be
 
-        from chatgpt2.server.running import run_on_fastest_loop
-
         run_on_fastest_loop(be(args.be, args.folder))
         return
     found: dict[str, float] = {}
     for part in args.parts:
         with tempfile.TemporaryDirectory() as folder:
-            figures = asyncio.run(PARTS[part](Path(folder), args.rounds))
+            figures = run_on_fastest_loop(PARTS[part](Path(folder), args.rounds))
         progress("")
         if not args.json:
             print("\n".join(f"{name:28} {value:10.3f}" for name, value in figures.items()), flush=True)

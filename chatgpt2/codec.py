@@ -215,23 +215,17 @@ class Codec:
 
         `opening` (a persona) always stays. When the rest outgrows the room, whole turns go, oldest first and
         down to a user's turn, until 60 % of it is used: the prompts after that begin alike, so an engine can
-        keep what it computed. Which ones is worked out from the dialogue's start, so the same dialogue always
-        gives the same prompt. A last message that is too long alone keeps its end.
+        keep what it computed. Which ones follows from the dialogue alone. A last message that is too long keeps its end.
 
         Raises ValueError when it is not the bot's turn, ConfigError when there is no room.
         """
         if not dialogue.turns or dialogue.turns[-1].role != "user":
             raise ValueError("a prompt needs a dialogue that ends with a turn of the user")
         recalled = self._wordpiece.recall([turn.text for turn in (*opening, *dialogue.turns)])
-        whole, sep = [self.cls_id], self.sep_id
-        for ids in recalled:
-            whole += ids
-            whole.append(sep)
-        if len(whole) <= room:  # as nearly always
-            return whole
-        turns = [[*ids, sep] for ids in recalled]
-        said = turns[len(opening) :]
-        prompt = [self.cls_id, *chain.from_iterable(turns[: len(opening)])]
+        turns = [[*ids, self.sep_id] for ids in recalled]
+        if 1 + sum(map(len, turns)) <= room:  # as nearly always
+            return [self.cls_id, *chain.from_iterable(turns)]
+        prompt, said = [self.cls_id, *chain.from_iterable(turns[: len(opening)])], turns[len(opening) :]
         if (left := room - len(prompt)) < 2:
             raise ConfigError(
                 f"a prompt of {room} tokens has no room for a message after its opening of {len(prompt)}; "

@@ -89,7 +89,7 @@ async def _find(store: SessionStore, name: str) -> SessionInfo:
 
 def _info_json(info: SessionInfo) -> dict[str, Any]:
     facts = _plain(asdict(info))
-    return {"name": session_name(info.key), **facts.pop("key"), **facts}
+    return {"name": session_name(info.key), **facts.pop("key")._asdict(), **facts}
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
