@@ -215,7 +215,7 @@ class Codec:
 
         `opening` (a persona) always stays. When the rest outgrows the room, whole turns go, oldest first and
         down to a user's turn, until 60 % of it is used: the prompts after that begin alike, so an engine can
-        keep what it computed. Which ones follows from the dialogue alone. A last message that is too long keeps its end.
+        keep what it computed. Which ones follows from the dialogue alone. A last message too long keeps its end.
 
         Raises ValueError when it is not the bot's turn, ConfigError when there is no room.
         """
