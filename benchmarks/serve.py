@@ -112,9 +112,10 @@ async def measure_overhead(folder: Path, rounds: int) -> dict[str, float]:
     async with serving("instant", folder) as service:
         await latencies(service, await service.new_sessions(SESSIONS), CALLERS)
         for in_flight in (1, 8, CALLERS):
+            sessions = [await service.new_sessions(SESSIONS) for _ in range(rounds)]
             each, cpu, began = [], await service.tell("cpu"), time.perf_counter()
-            for _ in range(rounds):
-                each.append(await latencies(service, await service.new_sessions(SESSIONS), in_flight))
+            for fresh in sessions:
+                each.append(await latencies(service, fresh, in_flight))
                 progress(f"overhead: {in_flight} in flight, p95 {p95(each[-1]):.1f} ms")
             seconds, turns = time.perf_counter() - began, sum(map(len, each))
             found[f"overhead_p95_ms_{in_flight}"] = statistics.median(map(p95, each))
