@@ -56,7 +56,7 @@ class Front:
         except Exception as error:
             await self._refuse(passage, error)
         finally:
-            passage.unwatch()
+            passage.end()
             self._ongoing.end(passage)
             self._metrics.answered(scope, passage.status or 500, time.monotonic() - began)
 

@@ -116,6 +116,11 @@ class Passage(Interruptible):
         """From now on the work ends when the client leaves. The body has been read."""
         self._watched = True
 
+    def end(self) -> None:
+        """All is done. What refers to itself would wait for the collector of garbage, which stops everybody."""
+        self.unwatch()
+        self.scope.pop(_PLACE, None)
+
     def unwatch(self) -> None:
         """The client may leave."""
         self._watched = False
