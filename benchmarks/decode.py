@@ -4,7 +4,8 @@
 
 Random weights (12×768 with 102 M and 6×384 with 19 M parameters), a vocabulary of 21,128, fresh random prompts of
 60 tokens in every round (a prefix cache must not help), replies of exactly 32 tokens, top-k 8. The contenders take
-turns, so that all meet the same machine; each figure is the median of three rounds after one that warms up.
+turns, forwards in one round and backwards in the next: all meet the same machine, and nobody always comes after
+the same one. Each figure is the median of three rounds after one that warms up.
 transformers answers all prompts as one batch in fp32, ours one asyncio caller each. GPT2-chitchat's loop (no cache)
 answers one prompt at a time. CTranslate2 takes part where it is installed (`pip install ctranslate2`). With --device
 cuda the pytorch engine (bf16, CUDA graphs) runs against transformers on the GPU, without the engines of the CPU.
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib.util
+import inspect
 import json
 import statistics
 import tempfile
@@ -42,7 +44,7 @@ PROMPT, REPLY, TOP_K = 60, 32, 8
 HISTORY = 300  # tokens, for the first token with and without a cached prefix
 
 Prompts = list[list[int]]
-Contender = Callable[[Prompts], object]
+Contender = Callable[[Prompts], object]  # what it gives is awaited, where that is possible
 EXACTLY = SamplingParams(
     temperature=1, top_k=TOP_K, top_p=1, repetition_penalty=1, min_new_tokens=REPLY, max_new_tokens=REPLY
 )
@@ -189,20 +191,29 @@ async def first_token(engine: Engine, rounds: int = 5) -> dict[str, float]:
     return {"cold_ms": round(cold_ms, 1), "warm_ms": round(warm_ms, 1), "ratio": round(cold_ms / warm_ms, 2)}
 
 
-def race(works: dict[str, Contender], callers: int, rounds: int) -> dict[str, float]:
+async def race(works: dict[str, Contender], callers: int, rounds: int) -> dict[str, float]:
     """Tokens per second of each. The loop that knows one prompt only takes part where there is one."""
     runners = {name: work for name, work in works.items() if callers == 1 or name != "chitchat"}
     seconds: dict[str, list[float]] = {name: [] for name in runners}
     for lap in range(rounds + 1):
-        for name, work in runners.items():
-            laps = 8 if callers == 1 and name != "chitchat" else 1  # one short reply is too little to time
-            todo = [random_prompts(callers) for _ in range(laps)]
-            began = time.perf_counter()
-            for prompts in todo:
-                work(prompts)
+        for name in list(runners)[:: -1 if lap % 2 else 1]:
+            took = await timed(runners[name], callers, 8 if callers == 1 and name != "chitchat" else 1)
             if lap:  # the first one warms up
-                seconds[name].append((time.perf_counter() - began) / laps)
+                seconds[name].append(took)
     return {name: round(callers * REPLY / statistics.median(took), 1) for name, took in seconds.items()}
+
+
+async def timed(work: Contender, callers: int, least: int) -> float:
+    """Seconds of one time that all callers have a reply, of so many times at least, and of a second's worth."""
+    took, times = 0.0, 0
+    while times < least or took < 1:
+        prompts = random_prompts(callers)
+        began = time.perf_counter()
+        replying = work(prompts)
+        if inspect.isawaitable(replying):
+            await replying
+        took, times = took + time.perf_counter() - began, times + 1
+    return took / times
 
 
 @contextmanager
@@ -218,9 +229,9 @@ def contenders(
     works: dict[str, Contender] = {
         "chitchat": lambda prompts: chitchat(model, prompts),
         "transformers": lambda prompts: transformers_generate(model, prompts),
-        "pytorch": lambda prompts: runner.run(together(reference, prompts, Clock())),
+        "pytorch": lambda prompts: together(reference, prompts, Clock()),
         "bare": bare_pipeline(engine.setup),
-        "openvino": lambda prompts: runner.run(together(engine, prompts, Clock())),
+        "openvino": lambda prompts: together(engine, prompts, Clock()),
     }
     if importlib.util.find_spec("ctranslate2"):
         works["ctranslate2"] = ctranslate2_generate(model, folder / size)
@@ -235,9 +246,9 @@ def on_a_gpu(size: str, options: argparse.Namespace, runner: asyncio.Runner) -> 
     works: dict[str, Contender] = {
         "chitchat": lambda prompts: chitchat(model, prompts),
         "transformers": lambda prompts: transformers_generate(model, prompts),
-        "pytorch": lambda prompts: runner.run(together(engine, prompts, Clock())),
+        "pytorch": lambda prompts: together(engine, prompts, Clock()),
     }
-    speeds = {callers: race(works, callers, options.rounds) for callers in options.callers}
+    speeds = {callers: runner.run(race(works, callers, options.rounds)) for callers in options.callers}
     first = runner.run(first_token(engine))
     runner.run(engine.close())
     return {"tokens_per_second": speeds, "first_token": first}
@@ -245,7 +256,7 @@ def on_a_gpu(size: str, options: argparse.Namespace, runner: asyncio.Runner) -> 
 
 def measure(size: str, options: argparse.Namespace, folder: Path, runner: asyncio.Runner) -> dict[str, Any]:
     with contenders(size, options.weights, folder, runner) as (works, engine, facts):
-        speeds = {callers: race(works, callers, options.rounds) for callers in options.callers}
+        speeds = {callers: runner.run(race(works, callers, options.rounds)) for callers in options.callers}
         clock = Clock()
         runner.run(together(engine, random_prompts(32), clock))
         first = runner.run(first_token(engine))

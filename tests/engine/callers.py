@@ -51,8 +51,19 @@ async def until_idle(engine: PyTorchEngine) -> None:
             await asyncio.sleep(0.001)
 
 
+_others: set[threading.Thread] = set()
+
+
+def note_threads() -> None:
+    """Those that run now are none of the test that begins: an engine of another may still be ending."""
+    _others.clear()
+    _others.update(threading.enumerate())
+
+
 def engine_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "chatgpt2-engine"]
+    """The engines' threads that the test has begun."""
+    running = set(threading.enumerate()) - _others
+    return [thread for thread in running if thread.name == "chatgpt2-engine"]
 
 
 def before_each_step(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:

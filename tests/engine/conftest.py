@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from callers import ENDLESS, engine, reply
+from callers import ENDLESS, engine, note_threads, reply
 from little_language import one_thread, prompts, trained_model
 from transformers import GPT2LMHeadModel
 
@@ -13,6 +13,11 @@ from transformers import GPT2LMHeadModel
 def single_threaded() -> Iterator[None]:
     with one_thread():
         yield
+
+
+@pytest.fixture(autouse=True)
+def own_threads() -> None:
+    note_threads()
 
 
 @pytest.fixture(scope="session")
