@@ -12,21 +12,19 @@ class Interruptible:
     place of the cancellation. As asyncio.timeout, without the clock and for a fraction of what that costs.
     """
 
-    __slots__ = ("_before", "_cancelled", "_task", "reason")
+    __slots__ = ("_before", "_cancels", "_task", "reason")
 
     def __init__(self) -> None:
         self.reason: Exception | None = None
         self._task: asyncio.Task[Any] | None = None
-        self._before = 0
-        self._cancelled = False
+        self._before = self._cancels = 0
 
     def interrupt(self, reason: Exception) -> None:
-        """End the work now, or as it begins. The first reason counts. Not to be called by the work itself."""
-        if self.reason is not None:
-            return
-        self.reason = reason
+        """End the work now, or as it begins; again, what it does to clean up. The first reason counts. Not to be
+        called by the work itself."""
+        self.reason = self.reason or reason
         if self._task is not None:
-            self._cancelled = True
+            self._cancels += 1
             self._task.cancel()
 
     def __enter__(self) -> Self:
@@ -41,10 +39,13 @@ class Interruptible:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         task, self._task = self._task, None
-        if not self._cancelled or task is None:
+        if task is None:
             return
-        self._cancelled = False
+        left = task.cancelling()
+        for _ in range(self._cancels):
+            left = task.uncancel()
+        interrupted, self._cancels = self._cancels > 0, 0
         # Somebody else may have cancelled the task meanwhile: that goes on as it is.
-        if task.uncancel() <= self._before and kind is asyncio.CancelledError:
+        if interrupted and left <= self._before and kind is asyncio.CancelledError:
             assert self.reason is not None
             raise self.reason from error

@@ -42,6 +42,24 @@ async def test_what_is_interrupted_between_two_waits_ends_at_the_next() -> None:
         pass
 
 
+async def test_what_cleans_up_too_long_is_ended_by_the_next_one() -> None:
+    async def work(waiting: Interruptible) -> None:
+        with waiting:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await asyncio.sleep(60)
+
+    waiting = Interruptible()
+    task = asyncio.create_task(work(waiting))
+    for reason in ("first", "second"):
+        await asyncio.sleep(0)
+        waiting.interrupt(Late(reason))
+    with pytest.raises(Late, match="first"):
+        await asyncio.wait_for(task, 10)
+    assert not task.cancelling()
+
+
 async def test_somebody_elses_cancellation_goes_on() -> None:
     async def wait(work: Interruptible) -> None:
         with work:

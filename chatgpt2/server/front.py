@@ -63,7 +63,7 @@ class Front:
     async def _refuse(self, passage: Passage, error: Exception) -> None:
         """Answer with what is wrong. What nobody has foreseen is raised again, for the log."""
         if isinstance(error, Left):
-            passage.lost()
+            await passage.lost()
         elif isinstance(error, Fault):
             await passage.refuse(error)
         elif isinstance(error, ChatGPT2Error):

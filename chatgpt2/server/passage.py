@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,8 @@ from chatgpt2.server.streaming import event
 
 _PLACE = "chatgpt2.passage"  # in a request's scope
 _PATIENCE = 16  # times as much as is taken is read and thrown away
-_LAST_WORDS = 1.0  # seconds that a client has to take the event that ends its stream
+_LAST_WORDS = 1.0  # seconds that a client has to take what ends its request
+_MOST_DIGITS = 18  # of a number that could be meant
 _CLOSING = (
     408,
     413,
@@ -84,6 +86,8 @@ class Passage(Interruptible):
     def announced(self) -> int:
         """How many bytes the request says that it has."""
         announced = self.header(b"content-length")
+        if len(announced) > _MOST_DIGITS:
+            return sys.maxsize
         return int(announced) if announced.isdecimal() else 0
 
     async def receive(self) -> Message:
@@ -92,8 +96,10 @@ class Passage(Interruptible):
         if self._arrived:
             return await self._receive()
         self._receiving = True
-        message = await self._receive()
-        self._receiving = False
+        try:
+            message = await self._receive()
+        finally:
+            self._receiving = False
         if message["type"] == "http.disconnect":
             await self._end(Left())
         self._arrived = not message.get("more_body", False)
@@ -132,6 +138,7 @@ class Passage(Interruptible):
         then, whether it is worth while to watch the client."""
         limits = self._limits
         if self._until is not None and now >= self._until:
+            self._until = None  # once
             what = f"The reply took more than {limits.seconds:g} s and was given up; nothing of it is kept."
             self.interrupt(Fault(504, what, "timeout"))
         elif self._receiving and now >= self._body_until:
@@ -141,7 +148,8 @@ class Passage(Interruptible):
             self._watching = asyncio.create_task(self._watch())
 
     async def _watch(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
+        # A body that nobody has read is read here, and not more of it than of others.
+        while (await (self._receive if self._arrived else self.receive)())["type"] != "http.disconnect":
             pass
         self.interrupt(Left())
 
@@ -166,25 +174,27 @@ class Passage(Interruptible):
 
     async def refuse(self, fault: Fault) -> None:
         """Say why there is no answer, or no more of it, where that is still possible; what cannot be ended well
-        breaks off."""
-        if self.status is None:
-            refusal = answer(fault)
-            if fault.status in _CLOSING:
-                refusal.headers["Connection"] = "close"
-            await refusal(self.scope, self.receive, self.send)
-        elif not self.whole and dict(self._headers).get(b"content-type", b"").startswith(
-            b"text/event-stream"
-        ):
-            with suppress(TimeoutError):  # a client that takes nothing more
-                async with asyncio.timeout(_LAST_WORDS):
-                    await self.send(
-                        {"type": "http.response.body", "body": event(body(fault)), "more_body": False}
-                    )
+        breaks off, as does what a client does not take."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS):
+                if self.status is None:
+                    refusal = answer(fault)
+                    if fault.status in _CLOSING:
+                        refusal.headers["Connection"] = "close"
+                    await refusal(self.scope, self.receive, self.send)
+                elif not self.whole and self._streams():
+                    last = event(body(fault))
+                    await self.send({"type": "http.response.body", "body": last, "more_body": False})
 
-    def lost(self) -> None:
-        """The client left: what is counted where no answer began."""
+    def _streams(self) -> bool:
+        kind: bytes = dict(self._headers).get(b"content-type", b"")
+        return kind.startswith(b"text/event-stream")
+
+    async def lost(self) -> None:
+        """The client left: where no answer has begun, note that for whoever counts or writes a log."""
         if self.status is None:
-            self.status = _CLIENT_CLOSED
+            await self.send({"type": "http.response.start", "status": _CLIENT_CLOSED, "headers": []})
+            await self.send({"type": "http.response.body", "body": b""})
 
 
 def passage_of(request: HTTPConnection) -> Passage:

@@ -60,12 +60,12 @@ class Shortcuts:
     ) -> None:
         if not _is_json(scope):
             return await self._app(scope, receive, send)
+        scope["route"] = shortcut  # also of a body that does not come; FastAPI puts its own there
         body = await _whole(receive)
         try:
             given[shortcut.name] = shortcut.read(body)
         except ValidationError:
             return await self._app(scope, _again(body, receive), send)
-        scope["route"] = shortcut
         try:
             response = await shortcut.endpoint(request=Request(scope, receive), **given)
         except Fault as fault:

@@ -26,6 +26,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chatgpt2.store.prepared import Db
+from chatgpt2.store.sqlite import BUSY_SECONDS
 
 T = TypeVar("T")
 # Nothing but the database may be changed by it: where other work of its transaction fails it is done again.
@@ -125,6 +126,12 @@ class Together:
             self._running = None
 
     async def _do(self, pieces: list[_Piece]) -> None:
+        try:
+            self._thread.start()  # before anything is begun that only it can end
+        except RuntimeError as full:
+            for piece in pieces:
+                piece.answer.set_exception(OSError(str(full)))
+            return
         works = [piece.work for piece in pieces]
         small = cast("list[SmallWork[Any]]", works)
         done = self._here.begin(small) if all(piece.small for piece in pieces) else None
@@ -170,10 +177,14 @@ class Worker:
         )
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
 
-    def run(self, job: Callable[[], T]) -> asyncio.Future[T]:
-        """What the job gives, or raises, when it is done."""
+    def start(self) -> None:
+        """Raises RuntimeError when the system has no room for another thread."""
         if self._thread.ident is None:
             self._thread.start()
+
+    def run(self, job: Callable[[], T]) -> asyncio.Future[T]:
+        """What the job gives, or raises, when it is done."""
+        self.start()
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._jobs.put((job, future))
         return future
@@ -231,11 +242,27 @@ class Here:
 
     def end(self) -> None:
         """Write it to the disk. Raises DBAPIError, and nothing is changed then."""
+        driver = self._driver()
         try:
-            self._driver().commit()
+            try:
+                driver.commit()
+            except sqlite3.OperationalError as error:
+                # Where the file system knows no write-ahead log, readers have to be waited for. Whatever else it is
+                # may have ended the transaction already.
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or not driver.in_transaction:
+                    raise
+                self._wait(BUSY_SECONDS)
+                try:
+                    driver.commit()
+                finally:
+                    self._wait(0)
         except sqlite3.Error as error:
             self._undo()
             raise DBAPIError("COMMIT", None, error) from error
+
+    def _wait(self, seconds: float) -> None:
+        """So long for others who have locked the file."""
+        self._driver().execute(f"PRAGMA busy_timeout={1000 * seconds:.0f}")
 
     def close(self) -> None:
         if self._pooled is not None:
@@ -244,7 +271,7 @@ class Here:
     def _driver(self) -> sqlite3.Connection:
         if self._pooled is None:
             self._pooled = self._engine.raw_connection()
-            cast("sqlite3.Connection", self._pooled.driver_connection).execute("PRAGMA busy_timeout=0")
+            self._wait(0)
         return cast("sqlite3.Connection", self._pooled.driver_connection)
 
     def _undo(self) -> None:

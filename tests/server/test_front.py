@@ -15,7 +15,8 @@ from fakes.talking import Scripted
 from serving import served
 
 from chatgpt2.engine.base import SamplingParams, Step
-from chatgpt2.server.passage import Passage
+from chatgpt2.server.faults import Fault
+from chatgpt2.server.passage import Limits, Passage
 
 CHAT: Any = {"model": "小智", "messages": [{"role": "user", "content": "你好"}]}
 
@@ -99,3 +100,14 @@ async def test_a_bug_on_the_short_way_has_the_shape_of_an_error(
             assert (answer.status_code, answer.json()["error"]["type"]) == (500, "server_error")
         assert (await http.get("/healthz")).status_code == 200
     assert "ZeroDivisionError: a bug" in capsys.readouterr().err
+
+
+async def test_who_does_not_take_a_refusal_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nothing(*given: Any) -> Any:
+        await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr("chatgpt2.server.passage._LAST_WORDS", 0.05)
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    passage = Passage(scope, nothing, nothing, Limits())
+    async with asyncio.timeout(10):
+        await passage.refuse(Fault(400, "no"))

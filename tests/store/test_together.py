@@ -162,3 +162,34 @@ async def test_no_turn_is_looked_at_to_find_that_a_message_is_new(tmp_path: Path
             async with store.reading() as db:
                 plan = await db.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked}")
                 assert "uq_turns_user_message" in str(plan.all())
+
+
+async def test_where_there_is_no_write_ahead_log_readers_are_waited_for(tmp_path: Path) -> None:
+    async with await SessionStore.open(f"sqlite:///{tmp_path}/chat.db"):
+        pass
+    sqlite3.connect(tmp_path / "chat.db").execute("PRAGMA journal_mode=DELETE").connection.close()
+    async with await SessionStore.open(f"sqlite:///{tmp_path}/chat.db") as store:
+        await store.append(KEY, "零", "好")
+        reader = sqlite3.connect(tmp_path / "chat.db", isolation_level=None, check_same_thread=False)
+        assert reader.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM turns").fetchone()
+        writing = asyncio.create_task(store.append(KEY, "一", "好"))
+        await asyncio.wait((writing,), timeout=0.3)
+        reader.execute("COMMIT")
+        reader.close()
+        await writing
+        assert len(await store.load(KEY)) == 4
+
+
+async def test_without_a_thread_nothing_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async with await SessionStore.open(f"sqlite:///{tmp_path}/chat.db") as store:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(StoreError, match="can't start new thread"):
+                await store.append(KEY, "一", "好")
+        await store.append(KEY, "二", "好")
+        assert [turn.text for turn in (await store.load(KEY)).turns] == ["二", "好"]
