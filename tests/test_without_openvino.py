@@ -17,6 +17,7 @@ CHOSEN = [
     "engine/test_pipeline.py",
     "test_loading.py",
     "test_serving.py",
+    "test_text_guide.py",
     "cli/test_chat_command.py::test_a_real_model_talks",
 ]
 
