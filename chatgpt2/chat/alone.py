@@ -24,11 +24,12 @@ class Alone:
     places  of the sessions that somebody is in; one that nobody needs any more is taken out
     """
 
-    __slots__ = ("_order", "_others", "_place", "_places", "_session")
+    __slots__ = ("_held", "_order", "_others", "_place", "_places", "_session")
 
     def __init__(self, places: dict[SessionKey, Place], session: SessionKey, order: SessionOrder) -> None:
         self._places, self._session, self._order = places, session, order
         self._others: AbstractAsyncContextManager[Any] | None = None
+        self._held = False
         if (place := places.get(session)) is None:
             place = places[session] = Place()
         self._place = place
@@ -36,16 +37,12 @@ class Alone:
     async def __aenter__(self) -> None:
         self._place.users += 1
         try:
-            await self._place.lock.acquire()
-            try:
-                if self._order.shared:
-                    others = self._order.alone(self._session)
-                    await others.__aenter__()
-                    self._others = others
-            except BaseException:
-                self._place.lock.release()
-                raise
-        except BaseException:
+            self._held = await self._place.lock.acquire()
+            if self._order.shared:
+                others = self._order.alone(self._session)
+                await others.__aenter__()
+                self._others = others
+        except BaseException:  # also who is cancelled while waiting does so no more
             self._leave()
             raise
 
@@ -54,10 +51,11 @@ class Alone:
             if self._others is not None:
                 await self._others.__aexit__(*error)
         finally:
-            self._place.lock.release()
             self._leave()
 
     def _leave(self) -> None:
+        if self._held:
+            self._place.lock.release()
         self._place.users -= 1
         if not self._place.users:
             del self._places[self._session]

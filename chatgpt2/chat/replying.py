@@ -129,9 +129,11 @@ class Making:
         try:
             await self._reply.close()
         finally:
-            self._end.__exit__(*error)
             del self._running[self._session]
-            await self._lease.__aexit__(*error)
+            try:
+                self._end.__exit__(*error)
+            finally:
+                await self._lease.__aexit__(*error)
 
 
 def vary(params: SamplingParams, attempt: int, again: bool = False) -> SamplingParams:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, aclosing
@@ -59,9 +58,8 @@ def routes(models: Exchangeable, blocked: BlockedWords) -> tuple[APIRouter, Shor
         """The assistant's next message."""
         return await _respond(models, asked, request, _chat_job, blocked)
 
-    path = "/v1/chat/completions"
-    shortcut = Shortcut(path, re.escape(path), chat_completions, "asked", ChatRequest)
-    shortcut.add_to(router, "/chat/completions", answered(ChatCompletion))
+    answers = answered(ChatCompletion)
+    shortcut = Shortcut(router, "/chat/completions", chat_completions, "asked", ChatRequest, answers)
 
     @router.post("/completions", response_model=None, responses=answered(TextCompletion))
     async def completions(asked: CompletionRequest, request: Request) -> Response:

@@ -15,12 +15,11 @@ _LONGEST_OPINION = 2_000
 _LONGEST_USER = 255
 _LARGEST_SEED = 2**53 - 1  # what JSON carries exactly everywhere
 
-Id = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="A session's id.")]
+ID = "[0-9a-f]{32}"
+Id = Annotated[str, Path(pattern=f"^{ID}$", description="A session's id.")]
 Before = Annotated[
     str | None,
-    Query(
-        pattern="^[0-9a-f]{32}$", description="The id of the last one known: list those that come after it."
-    ),
+    Query(pattern=f"^{ID}$", description="The id of the last one known: list those that come after it."),
 ]
 User = Annotated[
     str,

@@ -18,28 +18,28 @@ _JSON = frozenset({b"application/json", b"application/json; charset=utf-8"})
 
 
 class Shortcut:
-    """POST to a path, with a JSON body, answered by a function that takes the `request`, the body as `name`, and the
-    named groups of the pattern.
+    """POST to a path of the router, with a JSON body, answered by a function that takes the `request`, the body as
+    `name`, and the parameters of the path. FastAPI has the same route: it documents it, and tells what is wrong with
+    a request.
 
-    path     as FastAPI has it, for the counters
-    pattern  of good paths; others are left to FastAPI
+    parameters  the pattern of each one of the path; others are left to FastAPI
     """
 
     def __init__(
         self,
+        router: APIRouter,
         path: str,
-        pattern: str,
         endpoint: Callable[..., Awaitable[Response]],
         name: str,
         body: type[BaseModel],
+        responses: dict[int | str, dict[str, Any]],
+        **parameters: str,
     ) -> None:
-        self.path, self.endpoint, self.name = path, endpoint, name
-        self.match = re.compile(pattern).fullmatch
+        self.path, self.endpoint, self.name = router.prefix + path, endpoint, name
+        groups = {each: f"(?P<{each}>{pattern})" for each, pattern in parameters.items()}
+        self.match = re.compile(self.path.format(**groups)).fullmatch
         self.read = body.__pydantic_validator__.validate_json
-
-    def add_to(self, router: APIRouter, path: str, responses: dict[int | str, dict[str, Any]]) -> None:
-        """The same route for FastAPI, which documents it, and tells what is wrong with a request."""
-        router.add_api_route(path, self.endpoint, methods=["POST"], response_model=None, responses=responses)
+        router.add_api_route(path, endpoint, methods=["POST"], response_model=None, responses=responses)
 
 
 class Shortcuts:

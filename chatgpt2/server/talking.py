@@ -14,13 +14,11 @@ from chatgpt2.commands import obey, read_order
 from chatgpt2.server.faults import Fault, documented
 from chatgpt2.server.openai_bodies import EVENTS
 from chatgpt2.server.passage import passage_of
-from chatgpt2.server.session_bodies import Answer, Id, Said
+from chatgpt2.server.session_bodies import ID, Answer, Id, Said
 from chatgpt2.server.session_keys import Meant, check_known, key_of
 from chatgpt2.server.shortcuts import Shortcut
 from chatgpt2.server.streaming import event, event_stream
 from chatgpt2.store import SessionStore
-
-_PATH = r"/api/sessions/(?P<session>[0-9a-f]{32})/messages"
 
 
 def add_talking(router: APIRouter, service: ChatService, store: SessionStore) -> Shortcut:
@@ -48,8 +46,7 @@ def add_talking(router: APIRouter, service: ChatService, store: SessionStore) ->
         note = _note(await obey(order, service, key, user=said.user))
         return await _reply(request, note, said.stream, note=True)
 
-    shortcut = Shortcut("/api/sessions/{session}/messages", _PATH, say, "said", Said)
-    shortcut.add_to(router, "/{session}/messages", answers)
+    shortcut = Shortcut(router, "/{session}/messages", say, "said", Said, answers, session=ID)
 
     @router.post("/{session}/retry", response_model=None, responses=answers)
     async def retry(
