@@ -45,8 +45,8 @@ def scheduler(setup: Setup) -> Any:
     """GenAI's SchedulerConfig."""
     config = genai.SchedulerConfig()
     config.enable_prefix_caching = True
-    # Room for all replies at their longest: where it is short GenAI (2026.4) puts replies off, and when some are
-    # cancelled then, others get wrong tokens. A reply owns its last block alone.
+    # Room for all replies at their longest: where it is short GenAI (2026.4) puts replies off, and a reply that is
+    # cancelled then leaves wrong tokens to others (see `Replies._cancel`). A reply owns its last block alone.
     running = setup.max_batch * -(-setup.window // _BLOCK)
     config.num_kv_blocks = max(running, -(-setup.prefix_tokens // _BLOCK)) + setup.max_batch
     config.max_num_seqs = setup.max_batch
@@ -97,6 +97,7 @@ class Replies:
     def __init__(self, setup: Setup) -> None:
         self.pipeline = load(setup)
         self._replies: dict[int, _Reply] = {}
+        self._unwanted: list[_Reply] = []  # not begun yet
         self.nudged = False  # the engine does not want to wait for more tokens
 
     @property
@@ -112,17 +113,31 @@ class Replies:
         elif isinstance(command, Nudge):
             self.nudged = True
         elif reply := self._replies.pop(command.reply, None):  # it may have ended in the meantime
-            reply.handle.cancel()
+            self._unwanted.append(reply)
+            self._cancel()
             self._tidy()
+
+    def _cancel(self) -> None:
+        """Let go of who is not wanted, once their prompts are read.
+
+        What GenAI (2026.4) has not read yet when it is cancelled stays in its prefix cache as if it had been, and
+        whoever begins alike gets wrong tokens.
+        """
+        for reply in self._unwanted:
+            if reply.begun or reply.turned():
+                reply.handle.cancel()
+        self._unwanted = [reply for reply in self._unwanted if not reply.begun]
 
     def _tidy(self) -> None:
         """The next step frees what was cancelled; there is none when nobody else is being answered."""
         while not self._replies and self.pipeline.has_non_finished_requests():
             self.pipeline.step()
+            self._cancel()
 
     def step(self) -> list[int]:
         """A token for all replies; which of them began or ended. Raises RuntimeError."""
         self.pipeline.step()
+        self._cancel()
         return [name for name, reply in self._replies.items() if reply.turned()]
 
     @property

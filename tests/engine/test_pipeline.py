@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from pathlib import Path
 
@@ -19,10 +20,10 @@ from chatgpt2.engine.openvino import EXACT
 from chatgpt2.engine.pipeline import Replies
 
 
-def replies_of(model: GPT2LMHeadModel, folder: Path, tokens_per_step: int = 512) -> Replies:
+def replies_of(model: GPT2LMHeadModel, folder: Path, tokens_per_step: int = 512, most: int = 8) -> Replies:
     files = exported(model, folder, banned_ids=BANNED, weights="fp32")
     properties = EXACT | {"INFERENCE_NUM_THREADS": "1"}
-    return Replies(Setup(str(files), WINDOW, 8, 4 * WINDOW, tokens_per_step, properties))
+    return Replies(Setup(str(files), WINDOW, most, 4 * WINDOW, tokens_per_step, properties))
 
 
 def test_who_begins_or_ends_is_told_and_the_others_tokens_wait(
@@ -63,6 +64,35 @@ def test_a_prompt_that_was_read_before_is_not_read_again(model: GPT2LMHeadModel,
     assert steps(2, said) <= 3
     assert steps(3, [*said, 9]) <= 3, "what goes on from there is read from there"
     assert steps(4, other) == 9
+
+
+@pytest.mark.parametrize("seed", [8, 14, 17])
+def test_who_leaves_before_the_first_token_spoils_nothing(
+    model: GPT2LMHeadModel, endless: list[list[int]], tmp_path: Path, seed: int
+) -> None:
+    """GenAI keeps what it was about to read as if it had read it. With these seeds that once made wrong tokens."""
+    replies, rng = replies_of(model, tmp_path, most=64), random.Random(seed)
+    known = [(prompts(12, seed=5)[i], endless[i]) for i in (1, 8)]  # they end alike
+    going: dict[int, tuple[list[int], list[int]]] = {}
+    names = itertools.count()
+    for _ in range(1500):
+        if replies.idle or rng.random() < 0.05:
+            for name in itertools.islice(names, min(rng.randint(1, 40), 64 - len(going))):
+                prompt, due = rng.choice(known)
+                replies.do(Add(name, prompt, ENDLESS, rng.randint(1, 60), 0))
+                going[name] = due, []
+        leaving = rng.randint(1, len(going)) if rng.random() < 0.03 else 0
+        for left in rng.sample(list(going), leaving):
+            replies.do(Drop(left))
+            del going[left]
+        if not replies.idle:
+            replies.step()
+        for said in replies.said():
+            due, got = going[said.reply]
+            got += said.ids
+            assert got == due[: len(got)]
+            if said.finish:
+                del going[said.reply]
 
 
 def test_nothing_is_left_of_a_thousand_replies(model: GPT2LMHeadModel, tmp_path: Path) -> None:
