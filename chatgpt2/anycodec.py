@@ -48,8 +48,13 @@ def check_fit(directory: Path, rows: int, positions: int, codec: AnyCodec, card:
 
 
 def banned(codec: AnyCodec, rows: int) -> tuple[int, ...]:
-    """Ids that must never be sampled: the codec's, and embedding rows that no entry belongs to."""
-    return (*codec.banned_ids, *range(len(codec.vocabulary), rows))
+    """Ids that must never be sampled: the codec's, and those that are left out."""
+    return (*codec.banned_ids, *left_out(codec, rows))
+
+
+def left_out(codec: AnyCodec, rows: int) -> tuple[int, ...]:
+    """Ids that no prompt holds either: entries that no text gives, and embedding rows that no entry belongs to."""
+    return (*codec.unwritten_ids, *range(len(codec.vocabulary), rows))
 
 
 def require_dialogue(source: str | Path) -> None:

@@ -20,7 +20,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from typing_extensions import TypeVar
 
 from chatgpt2.anycodec import AnyCodec as AnyCodec
-from chatgpt2.anycodec import banned, check_fit, load_codec
+from chatgpt2.anycodec import banned, check_fit, left_out, load_codec
 from chatgpt2.card import Card as Card
 from chatgpt2.codec import Codec
 from chatgpt2.errors import CheckpointError, ConfigError
@@ -50,8 +50,13 @@ class Checkpoint(Generic[C]):
 
     @property
     def banned_ids(self) -> tuple[int, ...]:
-        """Ids that must never be sampled: the codec's, and embedding rows that no entry belongs to."""
+        """Ids that must never be sampled."""
         return banned(self.codec, self.model.config.vocab_size)
+
+    @property
+    def left_out(self) -> tuple[int, ...]:
+        """Those of them that no prompt holds either."""
+        return left_out(self.codec, self.model.config.vocab_size)
 
     @property
     def name(self) -> str:

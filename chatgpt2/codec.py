@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 
 from chatgpt2.dialogue import Dialogue, Turn
 from chatgpt2.errors import CheckpointError, ConfigError
+from chatgpt2.examples import Example, Examples
 from chatgpt2.spelling import Decoder, Piece, piece_of
 from chatgpt2.vocabulary import check_vocabulary, read_tokenizer, save_vocabulary, vocabulary_hash
 from chatgpt2.wordpiece import Bool, Int32, Int64, WordPiece, has_capitals, is_marker, offsets_of
@@ -29,34 +29,6 @@ Learn = Literal["all", "bot"]
 FORMAT = 1  # raise it when the same dialogue comes to give other ids
 SMALLEST_WINDOW = 8
 REFILL = 0.6  # how full of history a prompt is right after old turns were dropped
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A training sequence. `learn[i]` says whether ids[i] is to be predicted from ids[:i]."""
-
-    ids: list[int]
-    learn: list[bool]
-
-
-@dataclass(frozen=True, slots=True)
-class Examples:
-    """Many examples in flat arrays."""
-
-    ids: Int32  # [tokens]
-    learn: Bool  # [tokens]
-    offsets: Int64  # [examples + 1] where each begins
-    dialogue: Int64  # [examples] index of the dialogue it was cut from
-    characters: Int32  # [examples] in the turns to be learned
-    split: int  # dialogues that became several examples
-    cut: int  # turns longer than the window, whose end is lost
-
-    def __len__(self) -> int:
-        return len(self.dialogue)
-
-    def __getitem__(self, index: int) -> Example:
-        here = slice(self.offsets[index], self.offsets[index + 1])
-        return Example(self.ids[here].tolist(), self.learn[here].tolist())
 
 
 # A slot is one turn's place in an example: `length` of the turn's tokens from `begin` on, then [SEP].
@@ -103,6 +75,11 @@ class Codec:
         """Tokens that no reply may hold: those that are not text, except [SEP], which ends it."""
         markers = (i for i, entry in enumerate(self.vocabulary) if is_marker(entry))
         return tuple(i for i in markers if i != self.sep_id)
+
+    @cached_property
+    def unwritten_ids(self) -> tuple[int, ...]:
+        """Tokens that no text gives: no model has learned them, and neither prompts nor replies hold them."""
+        return self._wordpiece.unwritten(self.vocabulary)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-from chatgpt2.anycodec import AnyCodec, banned, check_fit, load_codec
+from chatgpt2.anycodec import AnyCodec, banned, check_fit, left_out, load_codec
 from chatgpt2.card import Card
 from chatgpt2.device import choose_bf16, choose_device
 from chatgpt2.dialogue import Dialogue
@@ -121,7 +121,8 @@ def _ready(source: str | Path, directory: Path, options: EngineOptions, cache: P
         codec = load_codec(directory, card)
     except (OSError, ValueError, LookupError, TypeError, CheckpointError):
         return None
-    made_from, folders = origin(directory, banned(codec, rows)), _folders(source, directory, cache)
+    made_from = origin(directory, banned(codec, rows), left_out(codec, rows))
+    folders = _folders(source, directory, cache)
     found = (remembered(folder, options.weights, made_from) for folder in folders)
     if made_from is None or (files := next(filter(None, found), None)) is None:
         return None
@@ -165,7 +166,8 @@ def _remote(source: str | Path, options: EngineOptions) -> Serving:
         url,
         window=codec.window,
         vocabulary=rows,
-        banned_ids=banned(codec, rows),
+        # Not those that no text gives as well: thousands in every request, and no model has learned them.
+        banned_ids=(*codec.banned_ids, *range(len(codec.vocabulary), rows)),
         model=options.model,
         key=key or None,
     )
@@ -255,12 +257,13 @@ def _converted(
     from chatgpt2.engine.export import exported
 
     assert checkpoint.path is not None
-    made_from = origin(checkpoint.path, checkpoint.banned_ids)
+    made_from = origin(checkpoint.path, checkpoint.banned_ids, checkpoint.left_out)
     beside, *elsewhere = _folders(source, checkpoint.path, cache)
     convert = partial(
         exported,
         checkpoint.model,
         banned_ids=checkpoint.banned_ids,
+        left_out=checkpoint.left_out,
         weights=options.weights,
         preparing=preparing,
     )
@@ -272,7 +275,7 @@ def _converted(
         ):
             raise
         files = convert(elsewhere[0])
-    if made_from and made_from == origin(checkpoint.path, checkpoint.banned_ids):
+    if made_from and made_from == origin(checkpoint.path, checkpoint.banned_ids, checkpoint.left_out):
         remember(files.parent, options.weights, made_from, files)
     return _openvino(source, files, checkpoint.codec.window, checkpoint.model.config.vocab_size, options)
 

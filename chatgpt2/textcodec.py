@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer, decoders, models, processors
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from chatgpt2.codec import SMALLEST_WINDOW, Examples
+from chatgpt2.codec import SMALLEST_WINDOW
 from chatgpt2.dialogue import Dialogue, Turn
 from chatgpt2.errors import ConfigError
+from chatgpt2.examples import Examples
 from chatgpt2.spelling import Decoder, Piece, piece_of
 from chatgpt2.tokenizer import open_tokenizer
 from chatgpt2.vocabulary import NO_LIMIT
-from chatgpt2.wordpiece import Int32, Int64, is_marker, offsets_of
+from chatgpt2.wordpiece import Int32, Int64, is_marker, offsets_of, unwritten
 
 
 class TextDecoder:
@@ -121,6 +122,22 @@ class TextCodec:
         if self.kind == "bert":
             special |= {i for i, entry in enumerate(self.vocabulary) if is_marker(entry)}
         return tuple(sorted(special - set(self.stop_ids)))
+
+    @cached_property
+    def unwritten_ids(self) -> tuple[int, ...]:
+        """Tokens that no text gives: see `wordpiece.unwritten`. None are known of tokenizers other than BERT's."""
+        normalizer, splitter = self._backend.normalizer, self._backend.pre_tokenizer
+        if not isinstance(normalizer, normalizers.BertNormalizer) or not isinstance(
+            splitter, pre_tokenizers.BertPreTokenizer
+        ):
+            return ()
+        found = unwritten(
+            self.vocabulary,
+            normalizer.normalize_str,
+            lambda text: [w for w, _ in splitter.pre_tokenize_str(text)],
+        )
+        added = self.tokenizer.get_added_vocab().values()
+        return tuple(i for i in found if i not in added)
 
     @cached_property
     def fingerprint(self) -> str:

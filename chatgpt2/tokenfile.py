@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
-from chatgpt2.codec import Example, Examples
 from chatgpt2.errors import ConfigError
+from chatgpt2.examples import Example, Examples
 
 FORMAT = 1
 META = "meta.json"

@@ -96,6 +96,10 @@ class WordPiece:
         found = (ids[a:b].tolist() for a, b in pairwise(offsets.tolist()))
         self._recalled.update(zip(new, found, strict=True))
 
+    def unwritten(self, entries: Sequence[str]) -> tuple[int, ...]:
+        """See `unwritten`."""
+        return unwritten(entries, self._normalize, self._split)
+
     def _codes(self, points: npt.NDArray[np.uint32]) -> Int32:
         codes: Int32 = self._table[points]
         if codes.size and codes.min() == UNSEEN:
@@ -261,6 +265,18 @@ def text_mapping(
         if lacks(char) and (best := next(fit, None)):
             mapping[char] = "".join(starts.get(c, c) for c in best)
     return {ord(char): text for char, text in mapping.items()}
+
+
+def unwritten(
+    entries: Sequence[str], normalize: Callable[[str], str], split: Callable[[str], list[str]]
+) -> tuple[int, ...]:
+    """The ids of `##` entries that no text gives, because what they stand for is never inside a word.
+
+    BERT makes every Chinese character a word of its own, so the 7,322 of bert-base-chinese are never used.
+    """
+    inside = {i: f"x{entry[2:]}" for i, entry in enumerate(entries) if entry.startswith("##")}
+    words = set(split(normalize(" ".join(inside.values()))))
+    return tuple(i for i, word in inside.items() if word not in words)
 
 
 def is_marker(entry: str) -> bool:

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     ("errors",),
     ("card", "device", "dialogue", "hub", "interrupt", "quiet", "spelling", "vocabulary", "wordpiece"),
+    ("examples",),
     ("codec", "tokenizer"),
     ("textcodec", "tokenfile"),
     ("corpus", "anycodec", "weights"),

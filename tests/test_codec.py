@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatgpt2.codec import Codec, Example
+from chatgpt2.codec import Codec
 from chatgpt2.dialogue import Dialogue, Turn
 from chatgpt2.errors import CheckpointError, ConfigError
+from chatgpt2.examples import Example
 from chatgpt2.vocabulary import SPECIAL, default_vocabulary, save_vocabulary
 
 CODEC = Codec(default_vocabulary())

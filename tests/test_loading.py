@@ -65,6 +65,38 @@ def test_openvino_is_chosen_on_a_cpu_and_keeps_its_files_beside_the_weights(
     assert calls == [("converting", "")]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            "openvino", marks=pytest.mark.skipif(not INSTALLED, reason="openvino-genai is not installed")
+        ),
+        "pytorch",
+    ],
+)
+def test_what_no_text_gives_is_never_said(tmp_path: Path, name: Any) -> None:
+    codec = Codec([*SPECIAL, *"天地", *(f"##{char}" for char in "人你我他"), "##a"], 64)
+    never = [i for i, entry in enumerate(codec.vocabulary) if entry[2:] in "人你我他" and entry[:2] == "##"]
+    model = create_model("tiny", codec)
+    with torch.no_grad():  # said every time, if it could be
+        model.transformer.wte.weight[never] *= 50
+    card = Card(vocabulary_hash=vocabulary_hash(codec.vocabulary), window=64)
+    save_checkpoint(tmp_path / "model", model, codec, card)
+
+    async def talk() -> list[int]:
+        serving = open_model(tmp_path / "model", EngineOptions(name=name, threads=1), tmp_path / "cache")
+        params = SamplingParams(max_new_tokens=40, min_new_tokens=40, stop_ids=codec.stop_ids, temperature=5)
+        prompt = [codec.cls_id, codec.unk_id, 6, codec.sep_id]
+        ids = [i async for step in serving.engine.generate(prompt, params) for i in step.ids]
+        await serving.engine.close()
+        return ids
+
+    for _ in range(2):  # converted, and found again
+        assert set(asyncio.run(talk())) <= {5, 6, codec.vocabulary.index("##a")}
+    for files in (tmp_path / "model" / "openvino").glob("int8-*/export.json"):
+        assert json.loads(files.read_text())["kept"] == [[0, 7], [11, 12]]
+
+
 @pytest.mark.skipif(not INSTALLED, reason="openvino-genai is not installed")
 def test_what_was_converted_before_is_served_as_long_as_nothing_has_changed(
     saved: Path, tmp_path: Path

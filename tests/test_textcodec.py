@@ -92,6 +92,17 @@ def test_bert_writes_the_ids_that_dialogues_have() -> None:
     assert ours.decode(ours.encode_texts(["我爱 hello world"])[0].tolist()) == "我爱hello world"
 
 
+def test_only_of_bert_is_it_known_what_no_text_gives() -> None:
+    entries = [*SPECIAL, *"ab天地", "##地", "##b"]
+    for lowercase in (False, True):
+        codec = TextCodec(bert_tokenizer(entries, lowercase), 32)
+        assert codec.unwritten_ids == Codec(entries, 32, lowercase).unwritten_ids == (entries.index("##地"),)
+    assert made("char").unwritten_ids == made("bpe").unwritten_ids == ()
+    added = bert_tokenizer(entries[:-2], lowercase=False)
+    added.add_tokens(["##地"])  # taken for what it is wherever it stands
+    assert TextCodec(added, 32).unwritten_ids == ()
+
+
 def test_lines_stand_between_bos_and_eos_and_every_token_is_learned_once() -> None:
     codec = made("char", wrapped=True)
     texts = ["天地", "天" * 70, ""]

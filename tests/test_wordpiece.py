@@ -150,6 +150,9 @@ def test_real_dialogues(vocab: str) -> None:
     for lowercase in (False, True):
         wordpiece = WordPiece(entries, lowercase)
         assert split(*wordpiece.encode(texts)) == expected(bert(entries, lowercase), wordpiece, texts)
+        unwritten = wordpiece.unwritten(entries)
+        assert not np.isin(unwritten, wordpiece.encode(texts)[0]).any()
+        assert (len(unwritten) > 7322) == (vocab == "bert_base_chinese_21128.txt")
 
 
 @settings(deadline=None)
@@ -234,6 +237,19 @@ def test_recalled_texts_have_the_ids_that_they_were_given_and_are_forgotten_when
         assert wordpiece.recall(asked) == [wordpiece.encode([text])[0].tolist() for text in asked]
         assert sum(len(ids) + 1 for ids in wordpiece._recalled.values()) <= max(200, 6 * 31)
     assert wordpiece.recall([]) == []
+
+
+@pytest.mark.parametrize("lowercase", [False, True])
+def test_what_no_text_gives_is_what_is_never_inside_a_word(lowercase: bool) -> None:
+    inner = ["b", "人", "!", "é", "B", "\u0301", "\u2028", "の", "好b", "ᅡ", "℃"]
+    entries = [*SPECIAL, *"xaé好人!", *(f"##{text}" for text in inner)]
+    wordpiece = WordPiece(entries, lowercase)
+    found = {entries[i].removeprefix("##") for i in wordpiece.unwritten(entries)}
+    never = {"人", "!", "\u2028", "好b"} | ({"é", "B", "\u0301"} if lowercase else set())
+    assert found == never
+    for text in inner:  # that "x" stands before it is all that the rule looks at
+        ids, _ = WordPiece([*entries[:6], f"##{text}"], lowercase).encode([f"x{text}"])
+        assert (6 in ids) == (text not in never)
 
 
 def test_nothing_to_encode() -> None:

@@ -11,8 +11,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
-import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +27,8 @@ from transformers import GPT2LMHeadModel
 from chatgpt2.engine.base import Weights
 from chatgpt2.engine.checking import check_banned
 from chatgpt2.engine.gpt2 import activation
-from chatgpt2.engine.kept import DONE, FORMAT, put_in_place, sweep, tidy, whole
+from chatgpt2.engine.kept import DONE, FORMAT, drafted, put_in_place, tidy, whole
+from chatgpt2.engine.rows import Ranges, kept_ranges
 from chatgpt2.errors import EngineError
 
 _BANNED_BIAS = -1e30  # below any logit, also after any temperature and repetition penalty, and still finite
@@ -41,10 +40,14 @@ class ExplicitCache(nn.Module):
 
     Shapes, for B rows, N new and P past positions, H heads of width D, S = P + N:
     input_ids [B, N], attention_mask [B, S], position_ids [B, N], beam_idx [B], past 2 × layers × [B, H, P, D]
-    → logits [B, N, vocabulary], present 2 × layers × [B, H, S, D].
+    → logits [B, N, rows], present 2 × layers × [B, H, S, D].
+
+    Of the vocabulary the ids in `kept` have a row each, in their order; None: all.
     """
 
-    def __init__(self, model: GPT2LMHeadModel, banned_ids: Sequence[int]) -> None:
+    def __init__(
+        self, model: GPT2LMHeadModel, banned_ids: Sequence[int] = (), kept: Ranges | None = None
+    ) -> None:
         super().__init__()
         config, body = model.config, model.transformer
         self.heads, self.width = config.n_head, config.n_embd // config.n_head
@@ -55,8 +58,17 @@ class ExplicitCache(nn.Module):
         self.scales: list[float] = [block.attn.scaling for block in layers]
         self.norm = body.ln_f
         self.head = model.lm_head
-        bias = torch.zeros(model.lm_head.weight.shape[0])
+        bias = torch.zeros(len(self.head.weight))
         bias[list(banned_ids)] = _BANNED_BIAS
+        if kept is not None and kept != [(0, len(bias))]:
+            tied, bias = self.head.weight is self.tokens.weight, _of_ranges(bias, kept)
+            self.tokens = nn.Embedding(len(bias), config.n_embd, device="meta")
+            self.tokens.weight = nn.Parameter(_of_ranges(body.wte.weight, kept))
+            self.head = nn.Linear(config.n_embd, len(bias), bias=False, device="meta")
+            self.head.weight = (
+                self.tokens.weight if tied else nn.Parameter(_of_ranges(model.lm_head.weight, kept))
+            )
+        self.bias: Tensor
         self.register_buffer("bias", bias)
 
     def forward(
@@ -84,6 +96,10 @@ class ExplicitCache(nn.Module):
         return tuple(p.view(*p.shape[:2], self.heads, self.width).transpose(1, 2) for p in parts)
 
 
+def _of_ranges(rows: Tensor, ranges: Ranges) -> Tensor:
+    return torch.cat([rows.detach()[a:b] for a, b in ranges])
+
+
 def _conv(layer: Any, x: Tensor) -> Tensor:
     """A Conv1D as a matrix product; OpenVINO fuses a transposed weight, as in a Linear, with its product."""
     return functional.linear(x, layer.weight.t(), layer.bias)
@@ -102,14 +118,18 @@ def exported(
     folder: Path,
     *,
     banned_ids: Sequence[int] = (),
+    left_out: Sequence[int] = (),
     weights: Weights = "int8",
     preparing: Callable[[], None] = lambda: None,
 ) -> Path:
     """The model (fp32, on the CPU) as OpenVINO files in a folder under `folder`: those made before, or new ones.
 
     The name of the folder tells weights, precision and versions, so a changed model is never served from old
-    files. Of earlier weights' files the latest stay, for they may still be served. `preparing` is called before the
-    work of several seconds.
+    files. Of earlier weights' files the latest stay, for they may still be served.
+
+    banned_ids  are never sampled
+    left_out    have no row in the files at all, so no prompt may hold them either (see `rows`)
+    preparing   is called before the work of several seconds
 
     Raises EngineError when the model cannot be converted or the files cannot be written.
     """
@@ -119,21 +139,16 @@ def exported(
         raise EngineError(
             f"OpenVINO cannot be used here ({error}): `pip install openvino-genai nncf`"
         ) from error
-    check_banned(banned_ids, model.config.vocab_size)
-    target = folder / f"{weights}-{_key(model, banned_ids, weights, openvino.__version__)}"
+    check_banned((*banned_ids, *left_out), model.config.vocab_size)
+    kept = kept_ranges(left_out, model.config.vocab_size)
+    target = folder / f"{weights}-{_key(model, banned_ids, kept, weights, openvino.__version__)}"
     try:
         if whole(target):
             return target
         preparing()
-        folder.mkdir(parents=True, exist_ok=True)
-        sweep(folder)
-        draft = Path(tempfile.mkdtemp(prefix=f".draft-{os.getpid()}-", dir=folder))
-        try:
-            draft.chmod(0o755)  # others may use what one has converted
-            _write(model, draft, banned_ids, weights)
+        with drafted(folder) as draft:
+            _write(model, draft, banned_ids, kept, weights)
             put_in_place(draft, target)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
     except OSError as error:
         raise EngineError(f"the OpenVINO model cannot be written to {folder}: {error}") from error
     except (RuntimeError, ImportError) as error:
@@ -145,8 +160,11 @@ def exported(
     return target
 
 
-def _key(model: GPT2LMHeadModel, banned_ids: Sequence[int], weights: Weights, version: str) -> str:
-    facts = [FORMAT, version, weights, sorted(set(banned_ids)), model.config.to_diff_dict(), digest(model)]
+def _key(
+    model: GPT2LMHeadModel, banned_ids: Sequence[int], kept: Ranges, weights: Weights, version: str
+) -> str:
+    banned = sorted(set(banned_ids))
+    facts = [FORMAT, version, weights, banned, kept, model.config.to_diff_dict(), digest(model)]
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -159,11 +177,14 @@ def digest(model: GPT2LMHeadModel) -> str:
     return found.hexdigest()
 
 
-def _write(model: GPT2LMHeadModel, folder: Path, banned_ids: Sequence[int], weights: Weights) -> None:
+def _write(
+    model: GPT2LMHeadModel, folder: Path, banned_ids: Sequence[int], kept: Ranges, weights: Weights
+) -> None:
     import nncf
     import openvino
 
-    graph = _convert(model, banned_ids)
+    module = ExplicitCache(model, banned_ids, kept)
+    graph = _convert(model, module)
     if weights != "fp32":
         modes = {"int8": nncf.CompressWeightsMode.INT8_ASYM, "int4": nncf.CompressWeightsMode.INT4_SYM}
         # The embeddings and the head stay in int8: in int4 they cost a hundred times more quality.
@@ -178,10 +199,10 @@ def _write(model: GPT2LMHeadModel, folder: Path, banned_ids: Sequence[int], weig
     openvino.save_model(graph, folder / "openvino_model.xml", compress_to_fp16=False)
     _write_tokenizer(folder)
     sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
-    least = sum(p.numel() for p in model.parameters()) // 2  # bytes, in int4
+    least = sum(p.numel() for p in module.parameters()) // 2  # bytes, in int4
     if sizes["openvino_model.bin"] < least:  # OpenVINO does not notice a disk that is full
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    done = {"weights": weights, "sizes": sizes, "made_of": digest(model)}
+    done = {"weights": weights, "sizes": sizes, "made_of": digest(model), "kept": kept}
     (folder / DONE).write_text(json.dumps(done), encoding="utf-8")
 
 
@@ -199,7 +220,7 @@ def _quiet() -> Iterator[None]:
         log.setLevel(before[1])
 
 
-def _convert(model: GPT2LMHeadModel, banned_ids: Sequence[int]) -> Any:
+def _convert(model: GPT2LMHeadModel, module: ExplicitCache) -> Any:
     """The stateful OpenVINO model: its cache is inside."""
     import openvino
     from openvino._offline_transformations import apply_make_stateful_transformation
@@ -212,7 +233,7 @@ def _convert(model: GPT2LMHeadModel, banned_ids: Sequence[int]) -> Any:
     names = [f"{i}.{part}" for i in range(layers) for part in ("key", "value")]
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # the converter traces with torch.jit
-        graph = openvino.convert_model(ExplicitCache(model, banned_ids), example_input=example)
+        graph = openvino.convert_model(module, example_input=example)
     inputs = ["input_ids", "attention_mask", "position_ids", "beam_idx"]
     for port, name in zip(graph.inputs, [*inputs, *(f"past_key_values.{n}" for n in names)], strict=True):
         port.get_tensor().set_names({name})

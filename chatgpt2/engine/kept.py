@@ -10,17 +10,18 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
 import psutil
 
-FORMAT = 3  # raised when what is exported changes, so that old exports are made again
+FORMAT = 4  # raised when what is exported changes, so that old exports are made again
 DONE = "export.json"
 
 
-def origin(directory: Path, banned_ids: Sequence[int]) -> str | None:
+def origin(directory: Path, banned_ids: Sequence[int], left_out: Sequence[int] = ()) -> str | None:
     """The hash of everything that a conversion depends on: the files of a model, and what converts them.
 
     None where it is not a directory with a config and weights of its own (a LoRA adapter has another's).
@@ -28,7 +29,7 @@ def origin(directory: Path, banned_ids: Sequence[int]) -> str | None:
     weights = sorted((*directory.glob("*.safetensors"), *directory.glob("pytorch_model*.bin")))
     if not weights or (directory / "adapter_config.json").exists():
         return None
-    facts = [FORMAT, version("openvino"), version("nncf"), sorted(set(banned_ids))]
+    facts = [FORMAT, version("openvino"), version("nncf"), sorted(set(banned_ids)), sorted(set(left_out))]
     digest = hashlib.sha256(json.dumps(facts).encode())
     try:
         for path in (directory / "config.json", *sorted(directory.glob("*.index.json")), *weights):
@@ -85,7 +86,20 @@ def made_of(target: Path) -> str | None:
         return None
 
 
-def sweep(folder: Path) -> None:
+@contextmanager
+def drafted(folder: Path) -> Iterator[Path]:
+    """An empty folder in `folder` that is gone afterwards, unless it was put in place."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _sweep(folder)
+    draft = Path(tempfile.mkdtemp(prefix=f".draft-{os.getpid()}-", dir=folder))
+    try:
+        draft.chmod(0o755)  # others may use what one has converted
+        yield draft
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _sweep(folder: Path) -> None:
     """Remove the drafts of processes that were killed."""
     for draft in folder.glob(".draft-*-*"):
         owner = draft.name.split("-")[1]

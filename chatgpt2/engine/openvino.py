@@ -20,6 +20,7 @@ from chatgpt2.engine.base import Engine, SamplingParams, Step
 from chatgpt2.engine.checking import checked
 from chatgpt2.engine.child import Child
 from chatgpt2.engine.messages import Add, Command, Drop, Failure, Nudge, Packet, Setup
+from chatgpt2.engine.rows import Rows
 from chatgpt2.engine.worker import PROMPT_TOKENS_PER_STEP, Event, Request, Worker
 from chatgpt2.errors import EngineError
 
@@ -40,8 +41,8 @@ class _Replies:
 
     module = "chatgpt2.engine.pipeline"
 
-    def __init__(self, setup: Setup) -> None:
-        self._setup = setup
+    def __init__(self, setup: Setup, rows: Rows) -> None:
+        self._setup, self._rows = setup, rows
         self._replies: dict[int, tuple[Request, int]] = {}
         self._next_id = 0
         self._outbox: list[Command] = []  # sent together, so that they begin together
@@ -93,10 +94,17 @@ class _Replies:
         for said in _heard(self._child):
             if known := self._replies.get(said.reply):  # else it was dropped after the step began
                 request, index = known
-                events.append((request, Step(said.ids, said.finish, index)))
+                events.append((request, Step(self._rows.ids(said.ids), said.finish, index)))
                 if said.finish:
                     del self._replies[said.reply]
         return events
+
+    @property
+    def quick(self) -> bool:
+        return self.alive
+
+    def begin(self) -> None:
+        self._send()
 
     def nudge(self) -> None:
         child = self._child
@@ -164,6 +172,7 @@ class OpenVinoEngine:
         fallback: Callable[[], Engine] | None = None,
     ) -> None:
         self._window, self._vocabulary, self._max_batch = window, vocabulary, max_batch
+        self._rows = Rows.of(folder, vocabulary)
         self.setup = Setup(
             folder=str(folder),
             window=window,
@@ -173,7 +182,7 @@ class OpenVinoEngine:
             properties={**properties, **({} if threads is None else {"INFERENCE_NUM_THREADS": threads})},
         )
         try:
-            replies = _Replies(self.setup)
+            replies = _Replies(self.setup, self._rows)
         except EngineError as error:
             why = str(error)[-300:]  # the reason comes last, after places in the source
             raise EngineError(
@@ -196,9 +205,8 @@ class OpenVinoEngine:
         if params.no_repeat_ngram:
             return self._elsewhere(prompt, params)
         # An id that the model does not have would fail everyone's step.
-        known = tuple(i for i in params.stop_ids if 0 <= i < self._vocabulary)
-        params = replace(params, stop_ids=known)
-        return self._worker.answer(prompt, params, self)
+        params = replace(params, stop_ids=self._rows.of_stops(params.stop_ids))
+        return self._worker.answer(self._rows.of_prompt(prompt), params, self)
 
     async def _elsewhere(self, prompt: list[int], params: SamplingParams) -> AsyncGenerator[Step]:
         other = await asyncio.to_thread(self._other)

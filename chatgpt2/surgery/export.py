@@ -71,7 +71,7 @@ class _WithPast(nn.Module):
 
     def __init__(self, model: GPT2LMHeadModel) -> None:
         super().__init__()
-        self.inner = ExplicitCache(model, ())
+        self.inner = ExplicitCache(model)
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor, *past: Tensor
