@@ -189,6 +189,14 @@ class Batch:
             self._rows.pop()
             self._columns = None
 
+    @property
+    def quick(self) -> bool:
+        """To join is to have one's prompt read."""
+        return False
+
+    def begin(self) -> None:
+        """Nothing: replies go on by steps."""
+
     def nudge(self) -> None:
         """A step is one token here: there is nothing to hurry."""
 

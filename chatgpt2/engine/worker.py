@@ -8,7 +8,6 @@ loops (or one `asyncio.run` after another) share the batch.
 from __future__ import annotations
 
 import asyncio
-import math
 import threading
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, Iterable
@@ -18,12 +17,12 @@ from typing import Protocol
 from weakref import WeakValueDictionary
 
 from chatgpt2.engine.base import SamplingParams, Step
+from chatgpt2.engine.line import Line, Mailbox
 from chatgpt2.errors import EngineBusy, EngineError
 
 # Prompt tokens read per step before the running replies get their next token: what limits how long a
 # crowd of newcomers can hold up those who are being answered.
 PROMPT_TOKENS_PER_STEP = 512
-_BETWEEN_SECONDS = 0.005  # at the least, between two deliveries of tokens to the same event loop
 _EXIT_SECONDS = 10  # how long leaving the interpreter waits for the step in progress
 
 
@@ -33,12 +32,12 @@ class Request:
 
     prompt: list[int]
     params: SamplingParams
-    line: _Line
-    mailbox: asyncio.Queue[Step | EngineError] = field(default_factory=asyncio.Queue)
+    line: Line
+    mailbox: Mailbox = field(default_factory=asyncio.Queue)
 
 
 Event = tuple[Request, Step]
-Letter = tuple[Request, Step | EngineError]
+Answer = tuple[Request, Step | EngineError]
 
 
 class Stepper(Protocol):
@@ -65,6 +64,15 @@ class Stepper(Protocol):
         """New tokens of all replies. Finished replies have left when it returns."""
         ...
 
+    @property
+    def quick(self) -> bool:
+        """Whether a join is no work now, so that a caller's thread may do it while no step is running."""
+        ...
+
+    def begin(self) -> None:
+        """Start on what has joined, if that takes no step."""
+        ...
+
     def nudge(self) -> None:
         """Somebody came or left: a step that gathers tokens is to return soon. Called by other threads."""
         ...
@@ -89,8 +97,9 @@ class Worker:
         self._running: set[Request] = set()
         self._dropped: list[Request] = []
         self._stepping = False  # and nobody has nudged yet
+        self._resting = False  # the thread waits for work
         self._closing = False
-        self._lines: WeakValueDictionary[int, _Line] = WeakValueDictionary()  # by the id of the loop
+        self._lines: WeakValueDictionary[int, Line] = WeakValueDictionary()  # by the id of the loop
         self._thread: threading.Thread | None = None
 
     async def answer(self, prompt: list[int], params: SamplingParams, engine: object) -> AsyncGenerator[Step]:
@@ -111,12 +120,12 @@ class Worker:
         finally:
             self.cancel(request)
 
-    def _line(self) -> _Line:
+    def _line(self) -> Line:
         loop = asyncio.get_running_loop()
         with self._changed:
             line = self._lines.get(id(loop))
             if line is None:
-                line = self._lines[id(loop)] = _Line(loop)
+                line = self._lines[id(loop)] = Line(loop)
             return line
 
     def check(self) -> None:
@@ -136,7 +145,26 @@ class Worker:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="chatgpt2-engine", daemon=True)
                 self._thread.start()
-        if self._batch.room:  # else it waits for a reply to end, which is told at once
+            resting = self._resting
+        if resting:  # once all who ask at the same time have asked
+            request.line.soon(self._begin)
+        else:
+            self._look()
+
+    def _begin(self) -> None:
+        """Take in who waits, here and now, where that is quicker than to wake the thread first."""
+        with self._changed:
+            if self._resting and self._waiting and self._batch.quick:
+                try:
+                    self._admit()
+                    self._batch.begin()
+                except EngineError as error:
+                    self._fail(error)
+                self._changed.notify()
+        self._look()
+
+    def _look(self) -> None:
+        if self._batch.room:  # else a newcomer waits for a reply to end, which is told at once
             self._nudge()
 
     def cancel(self, request: Request) -> None:
@@ -185,8 +213,9 @@ class Worker:
     def _wait(self) -> bool:
         """Sleep until there is something to do; False when the engine closes."""
         with self._changed:
-            self._stepping = False
+            self._stepping, self._resting = False, True
             self._changed.wait_for(lambda: self._closing or self._waiting or self._dropped or self._running)
+            self._resting = False
             return not self._closing
 
     def _turn(self) -> None:
@@ -234,54 +263,17 @@ class Worker:
             with self._changed:
                 self._closing = True
 
-    def _post(self, letters: Iterable[Letter]) -> None:
-        """Send letters out, bundled by event loop, since each call into one costs a wake-up."""
-        by_line: defaultdict[_Line, list[Letter]] = defaultdict(list)
-        for letter in letters:
-            by_line[letter[0].line].append(letter)
+    def _post(self, answers: Iterable[Answer]) -> None:
+        """Send answers out, bundled by event loop, since each call into one costs a wake-up."""
+        by_line: defaultdict[Line, list[Answer]] = defaultdict(list)
+        for answer in answers:
+            by_line[answer[0].line].append(answer)
         for line, bundle in by_line.items():
             try:
-                line.send(bundle)
+                line.send([(request.mailbox, content) for request, content in bundle])
             except RuntimeError:  # the loop was closed under its callers: nobody is there to read
                 for request, _ in bundle:
                     self.cancel(request)
-
-
-class _Line:
-    """The way from the thread into one event loop.
-
-    A small model makes a token in a millisecond, and waking the loop for each would take the processor
-    from the next. So letters wait for one another, but not longer than a reader could notice, and the end
-    of a reply is delivered at once.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._letters: deque[Letter] = deque()
-        self._called = False
-        self._delivered = -math.inf
-
-    def send(self, letters: list[Letter]) -> None:
-        """Called by the thread. Raises RuntimeError when the loop is closed."""
-        self._letters.extend(letters)
-        urgent = any(isinstance(content, EngineError) or content.finish for _, content in letters)
-        if urgent or not self._called:
-            self._called = True
-            self._loop.call_soon_threadsafe(self._arrive, urgent)
-
-    def _arrive(self, urgent: bool) -> None:
-        wait = self._delivered + _BETWEEN_SECONDS - self._loop.time()
-        if urgent or wait <= 0:
-            self._deliver()
-        else:
-            self._loop.call_later(wait, self._deliver)
-
-    def _deliver(self) -> None:
-        self._called = False  # before the letters are taken, so that one sent from now on calls again
-        self._delivered = self._loop.time()
-        while self._letters:
-            request, content = self._letters.popleft()
-            request.mailbox.put_nowait(content)
 
 
 def _explained(error: Exception) -> EngineError:
