@@ -7,7 +7,6 @@ It steps on without asking, so that the engine's part of the work is done while 
 
 from __future__ import annotations
 
-import math
 import os
 import pickle
 import queue
@@ -183,11 +182,14 @@ def serve(commands: BinaryIO, packets: BinaryIO) -> None:
     sys.setswitchinterval(_SWITCH_SECONDS)
     threading.Thread(target=_listen, args=(commands, inbox), daemon=True).start()
     _send(packets, [])
-    sent = -math.inf
+    sent = 0.0
     while True:
+        rested = replies.idle
         while replies.idle or not inbox.empty():
             for command in inbox.get():
                 replies.do(command)
+        if rested:  # a short reply is said in two parts, its first token and the rest
+            sent = time.monotonic()
         if replies.nudged:
             _send(packets, replies.said())
             replies.nudged = False
