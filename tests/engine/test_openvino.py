@@ -9,6 +9,7 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, suppress
@@ -31,6 +32,7 @@ from chatgpt2.errors import EngineBusy, EngineError
 
 pytest.importorskip("openvino_genai", reason="openvino-genai is not installed")
 
+from chatgpt2.engine.child import Child
 from chatgpt2.engine.messages import Add
 from chatgpt2.engine.openvino import EXACT, FAST, OpenVinoEngine, _Replies
 
@@ -123,6 +125,39 @@ async def test_everyone_gets_their_own_tokens_in_order_once(
     await shared.close()
     assert not engine_threads() and not any(each.is_running() for each in processes)
     assert psutil.Process().num_fds() <= open_files
+
+
+async def test_a_resting_engine_is_asked_at_once_for_all_who_come_together(
+    monkeypatch: pytest.MonkeyPatch, shared: OpenVinoEngine, endless: list[list[int]]
+) -> None:
+    await reply(shared, PROMPTS[0], replace(ENDLESS, max_new_tokens=1))
+    async with asyncio.timeout(20):
+        while not shared._worker._resting:
+            await asyncio.sleep(0.001)
+    sent: list[tuple[str, Any]] = []
+    write = Child._write
+
+    def note(child: Child, message: Any) -> None:
+        sent.append((threading.current_thread().name, message))
+        write(child, message)
+
+    monkeypatch.setattr(Child, "_write", note)
+    assert await asyncio.gather(*(reply(shared, prompt, ENDLESS) for prompt in PROMPTS)) == endless
+    assert [(name, len(message)) for name, message in sent] == [("MainThread", len(PROMPTS))]
+
+
+async def test_who_asks_a_process_that_has_just_died_is_told_or_answered(
+    monkeypatch: pytest.MonkeyPatch, shared: OpenVinoEngine, endless: list[list[int]]
+) -> None:
+    await reply(shared, PROMPTS[0], replace(ENDLESS, max_new_tokens=1))
+    monkeypatch.setattr(Child, "alive", True)  # it is not noticed yet
+    assert shared._replies._child is not None
+    died = shared._replies._child._process
+    died.kill()
+    died.wait()
+    with pytest.raises(EngineError, match="was killed by signal 9"):
+        await reply(shared, PROMPTS[0], ENDLESS)
+    assert await reply(shared, PROMPTS[0], ENDLESS) == endless[0]
 
 
 async def test_nobody_waits_for_tokens_that_are_being_gathered(
