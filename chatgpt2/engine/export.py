@@ -146,9 +146,10 @@ def exported(
         if whole(target):
             return target
         preparing()
-        with drafted(folder) as draft:
-            _write(model, draft, banned_ids, kept, weights)
-            put_in_place(draft, target)
+        with _CONVERTING, drafted(folder) as draft:
+            if not whole(target):  # another thread has just made it
+                _write(model, draft, banned_ids, kept, weights)
+                put_in_place(draft, target)
     except OSError as error:
         raise EngineError(f"the OpenVINO model cannot be written to {folder}: {error}") from error
     except (RuntimeError, ImportError) as error:
