@@ -236,7 +236,7 @@ def contenders(
         "chitchat": lambda prompts: chitchat(model, prompts),
         "transformers": lambda prompts: transformers_generate(model, prompts),
         "pytorch": lambda prompts: together(reference, prompts, Clock()),
-        "bare": bare_pipeline(engine.setup, Rows.of(files, VOCABULARY)),
+        "bare": bare_pipeline(engine.setup, Rows.of(files)),
         "openvino": lambda prompts: together(engine, prompts, Clock()),
     }
     if importlib.util.find_spec("ctranslate2"):

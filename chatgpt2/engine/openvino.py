@@ -172,7 +172,7 @@ class OpenVinoEngine:
         fallback: Callable[[], Engine] | None = None,
     ) -> None:
         self._window, self._vocabulary, self._max_batch = window, vocabulary, max_batch
-        self._rows = Rows.of(folder, vocabulary)
+        self._rows = Rows.of(folder)
         self.setup = Setup(
             folder=str(folder),
             window=window,

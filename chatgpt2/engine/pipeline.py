@@ -63,8 +63,8 @@ def load(setup: Setup) -> Any:
 
 @dataclass(eq=False, slots=True)
 class _Reply:
-    handle: Any  # a GenerationHandle
     stops: frozenset[int]
+    handle: Any = None  # a GenerationHandle, once GenAI has it
     begun: bool = False
 
     def turned(self) -> bool:
@@ -81,7 +81,7 @@ class _Reply:
         """The tokens since the last time; None when there are none."""
         ids: list[int] = []
         finish: Finish | None = None
-        while self.handle.can_read():
+        while self.handle and self.handle.can_read():
             for output in self.handle.read().values():
                 ids += output.generated_ids
                 finish = _FINISH[output.finish_reason]
@@ -95,26 +95,39 @@ class Replies:
 
     def __init__(self, setup: Setup) -> None:
         self.pipeline = load(setup)
+        self._most = setup.max_batch
         self._replies: dict[int, _Reply] = {}
-        self._unwanted: list[_Reply] = []  # not begun yet
+        self._fresh: dict[int, Add] = {}  # those of them that GenAI does not have yet
+        self._unwanted: list[_Reply] = []  # GenAI has them, and they have not begun
         self.nudged = False  # the engine does not want to wait for more tokens
 
     @property
     def idle(self) -> bool:
-        return not self._replies
+        return not self._replies and not self.pipeline.has_non_finished_requests()
 
     def do(self, command: Command) -> None:
         """Take a reply in, let go of it, or hurry."""
         if isinstance(command, Add):
-            prompt = Tensor(np.array([command.prompt], dtype=np.int64))
-            handle = self.pipeline.add_request(command.reply, prompt, _config(command))
-            self._replies[command.reply] = _Reply(handle, frozenset(command.params.stop_ids))
+            self._replies[command.reply] = _Reply(frozenset(command.params.stop_ids))
+            self._fresh[command.reply] = command
         elif isinstance(command, Nudge):
             self.nudged = True
-        elif reply := self._replies.pop(command.reply, None):  # it may have ended in the meantime
+        else:
+            self._drop(command.reply)
+
+    def _drop(self, name: int) -> None:
+        reply, fresh = self._replies.pop(name, None), self._fresh.pop(name, None)
+        if reply and not fresh:  # else it has ended in the meantime, or GenAI never heard of it
             self._unwanted.append(reply)
             self._cancel()
-            self._tidy()
+
+    def _give(self) -> None:
+        """Give GenAI as many as its cache has room for, the unwanted among them."""
+        room = self._most - (len(self._replies) - len(self._fresh)) - len(self._unwanted)
+        for name in list(self._fresh)[: max(room, 0)]:
+            command = self._fresh.pop(name)
+            prompt = Tensor(np.array([command.prompt], dtype=np.int64))
+            self._replies[name].handle = self.pipeline.add_request(name, prompt, _config(command))
 
     def _cancel(self) -> None:
         """Let go of who is not wanted, once their prompts are read.
@@ -127,17 +140,12 @@ class Replies:
                 reply.handle.cancel()
         self._unwanted = [reply for reply in self._unwanted if not reply.begun]
 
-    def _tidy(self) -> None:
-        """The next step frees what was cancelled; there is none when nobody else is being answered."""
-        while not self._replies and self.pipeline.has_non_finished_requests():
-            self.pipeline.step()
-            self._cancel()
-
     def step(self) -> list[int]:
-        """A token for all replies; which of them began or ended. Raises RuntimeError."""
+        """A token for all replies; which of them began or ended. What was cancelled is freed. Raises RuntimeError."""
+        self._give()
         self.pipeline.step()
         self._cancel()
-        return [name for name, reply in self._replies.items() if reply.turned()]
+        return [name for name, reply in self._replies.items() if reply.handle and reply.turned()]
 
     @property
     def between(self) -> float:
@@ -195,7 +203,8 @@ def serve(commands: BinaryIO, packets: BinaryIO) -> None:
             replies.nudged = False
         turned, now = replies.step(), time.monotonic()
         if now - sent >= replies.between:
-            _send(packets, replies.said())
+            if said := replies.said():
+                _send(packets, said)
             sent = now
         elif turned:
             _send(packets, replies.said(turned))

@@ -12,7 +12,7 @@ from itertools import chain, pairwise
 from pathlib import Path
 
 from chatgpt2.engine.kept import DONE
-from chatgpt2.errors import PromptError
+from chatgpt2.errors import EngineError, PromptError
 
 Ranges = list[tuple[int, int]]  # from the first to before the second
 
@@ -31,13 +31,15 @@ class Rows:
         self._rows = {token: row for row, token in enumerate(self._ids)}
 
     @classmethod
-    def of(cls, files: Path, vocabulary: int) -> Rows:
-        """Those of an export, which has all where it does not say so."""
+    def of(cls, files: Path) -> Rows:
+        """Those of an export. Raises EngineError when it does not say."""
         try:
             said = json.loads((files / DONE).read_text(encoding="utf-8"))
             return cls([(int(a), int(b)) for a, b in said["kept"]])
-        except (OSError, ValueError, LookupError, TypeError):
-            return cls([(0, vocabulary)])
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise EngineError(
+                f"OpenVINO cannot load {files}: delete that folder, or take --engine pytorch ({DONE}: {error})"
+            ) from error
 
     def of_prompt(self, prompt: Sequence[int]) -> list[int]:
         """Raises PromptError when it holds an id that was left out."""

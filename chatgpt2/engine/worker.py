@@ -158,7 +158,7 @@ class Worker:
                 try:
                     self._admit()
                     self._batch.begin()
-                except EngineError as error:
+                except Exception as error:  # as in the thread: it belongs to the callers
                     self._fail(error)
                 self._changed.notify()
         self._look()

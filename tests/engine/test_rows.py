@@ -42,10 +42,11 @@ def test_what_is_left_are_all_the_others(left_out: set[int], vocabulary: int) ->
     assert rows.of_stops([*left_out, *kept[:2]]) == tuple(range(len(kept[:2])))
 
 
-def test_files_that_say_nothing_have_all_ids(tmp_path: Path) -> None:
-    assert Rows.of(tmp_path, 3).ids([0, 1, 2]) == [0, 1, 2]
+def test_files_say_which_ids_they_have(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"cannot load .* delete that folder.*export\.json"):
+        Rows.of(tmp_path)
     (tmp_path / "export.json").write_text(json.dumps({"kept": [[1, 3]]}))
-    assert Rows.of(tmp_path, 3).of_prompt([2, 1]) == [1, 0]
+    assert Rows.of(tmp_path).of_prompt([2, 1]) == [1, 0]
 
 
 @pytest.fixture(scope="module")
