@@ -99,6 +99,7 @@ class Replies:
         self._replies: dict[int, _Reply] = {}
         self._fresh: dict[int, Add] = {}  # those of them that GenAI does not have yet
         self._unwanted: list[_Reply] = []  # GenAI has them, and they have not begun
+        self._leaving = 0  # cancelled ones, which hold their blocks until the next step ends
         self.nudged = False  # the engine does not want to wait for more tokens
 
     @property
@@ -123,7 +124,7 @@ class Replies:
 
     def _give(self) -> None:
         """Give GenAI as many as its cache has room for, the unwanted among them."""
-        room = self._most - (len(self._replies) - len(self._fresh)) - len(self._unwanted)
+        room = self._most - (len(self._replies) - len(self._fresh)) - len(self._unwanted) - self._leaving
         for name in list(self._fresh)[: max(room, 0)]:
             command = self._fresh.pop(name)
             prompt = Tensor(np.array([command.prompt], dtype=np.int64))
@@ -138,12 +139,14 @@ class Replies:
         for reply in self._unwanted:
             if reply.begun or reply.turned():
                 reply.handle.cancel()
+                self._leaving += 1
         self._unwanted = [reply for reply in self._unwanted if not reply.begun]
 
     def step(self) -> list[int]:
         """A token for all replies; which of them began or ended. What was cancelled is freed. Raises RuntimeError."""
         self._give()
         self.pipeline.step()
+        self._leaving = 0
         self._cancel()
         return [name for name, reply in self._replies.items() if reply.handle and reply.turned()]
 
